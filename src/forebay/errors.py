@@ -1,0 +1,174 @@
+"""Everything Forebay raises, in one tree.
+
+::
+
+    ForebayError
+    ├── ConfigurationError        a setting, a flag or an app that cannot work: the user's to mend
+    │   └── AppError              an app that cannot be loaded, or an operation declared wrongly
+    ├── BrokerError               Kafka, as seen from here
+    │   ├── BrokerUnavailable     no answer in time (retriable)
+    │   ├── BrokerStartError      the embedded broker did not start
+    │   └── TopicMismatch         a topic exists, but not as Forebay needs it
+    ├── CodecError                bytes that are not what they claim to be
+    │   ├── TruncatedMessage      the bytes end too early
+    │   ├── WrongMarker           not Avro single-object encoding
+    │   ├── UnknownFingerprint    written with a schema nobody here knows
+    │   └── UnreadableBody        the body does not fit its schema
+    ├── IncompatibleSchema        an operation's schema does not fit the one in the catalog
+    └── HandlerOutcome            raised by a handler, to say how its run ended
+        ├── Reject                final: asking again will not help
+        └── RetryAfter            not now: worth another run after some seconds (retriable)
+
+``retriable`` says whether the same call may succeed later without anything being changed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+class ForebayError(Exception):
+    """Base of every error that Forebay raises on purpose; its text is one sentence for a person."""
+
+    retriable: ClassVar[bool] = False
+
+
+class ConfigurationError(ForebayError):
+    """A setting, a flag or an app that cannot work; the message names it, its value and what is allowed."""
+
+
+class AppError(ConfigurationError):
+    """An app that cannot be loaded, or an operation that is declared wrongly."""
+
+
+class BrokerError(ForebayError):
+    """Base of what can go wrong with Kafka."""
+
+
+class BrokerUnavailable(BrokerError):
+    """The broker did not answer in time.
+
+    What was sent may or may not have arrived: treat it as unknown, never as undone.
+    """
+
+    retriable = True
+
+
+class BrokerStartError(BrokerError):
+    """The embedded broker did not start; the message says why and what to do about it."""
+
+
+class TopicMismatch(BrokerError):
+    """A topic exists with fewer partitions or another policy than Forebay needs."""
+
+
+class CodecError(ForebayError):
+    """Bytes that are not what they claim to be."""
+
+
+class TruncatedMessage(CodecError):
+    """The bytes end before the header does.
+
+    Attributes:
+        size: how many bytes there were.
+        needed: how many the header of a single object takes.
+    """
+
+    def __init__(self, size: int, needed: int) -> None:
+        super().__init__(f"message of {size} bytes is truncated: the single-object header alone takes {needed}")
+        self.size = size
+        self.needed = needed
+
+
+class WrongMarker(CodecError):
+    """The bytes do not start with the marker of Avro's single-object encoding, ``C3 01``.
+
+    Attributes:
+        found: the two bytes found in its place.
+    """
+
+    def __init__(self, found: bytes) -> None:
+        super().__init__(f"message starts with {found.hex(' ').upper()}, not with the single-object marker C3 01")
+        self.found = found
+
+
+class UnknownFingerprint(CodecError):
+    """The bytes were written with a schema that is not known here.
+
+    Attributes:
+        fingerprint: the CRC-64-AVRO fingerprint found, 8 bytes.
+    """
+
+    def __init__(self, fingerprint: bytes, expected: str) -> None:
+        super().__init__(f"no known schema of {expected} has the fingerprint {fingerprint.hex()}")
+        self.fingerprint = fingerprint
+
+
+class UnreadableBody(CodecError):
+    """The header is right, but the body does not fit the schema that it names."""
+
+
+class IncompatibleSchema(ForebayError):
+    """An operation's schema cannot read, or be read by, the one in the catalog.
+
+    Attributes:
+        operation: the operation's name.
+        field: dotted path of the field that does not fit, or the record's name.
+    """
+
+    def __init__(self, operation: str, field: str, reason: str) -> None:
+        super().__init__(f"operation '{operation}' does not fit the catalog at field '{field}': {reason}")
+        self.operation = operation
+        self.field = field
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What went wrong with a job, as the caller is told: the members of RFC 9457 that do not depend on HTTP.
+
+    Attributes:
+        type: a stable name of the kind of problem; ``urn:forebay:problem:<type>`` on the wire.
+        title: the kind of problem in a few words, the same each time.
+        detail: what happened this time.
+    """
+
+    type: str
+    title: str
+    detail: str | None = None
+
+
+class HandlerOutcome(ForebayError):
+    """Base of the two exceptions with which a handler says how its run ended."""
+
+
+class Reject(HandlerOutcome):
+    """The job can never succeed as it was asked; the caller gets 422 with this problem, and nothing is tried again.
+
+    Args:
+        reason: a sentence, or a whole `Problem`.
+    """
+
+    def __init__(self, reason: str | Problem) -> None:
+        self.problem = (
+            reason if isinstance(reason, Problem) else Problem("rejected", "The handler rejected the request", reason)
+        )
+        super().__init__(self.problem.detail or self.problem.title)
+
+
+class RetryAfter(HandlerOutcome):
+    """The job could not be done now and is worth another run after a delay.
+
+    Args:
+        seconds: how long to wait before the next run, more than 0.
+        reason: what is in the way, for the caller and the log.
+    """
+
+    retriable = True
+
+    def __init__(self, seconds: float, reason: str = "the handler asked for a later run") -> None:
+        if not seconds > 0:
+            raise ValueError(f"RetryAfter takes more than 0 seconds, not {seconds}")
+        super().__init__(reason)
+        self.seconds = seconds
+        self.reason = reason
