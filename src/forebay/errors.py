@@ -8,6 +8,7 @@
     ├── BrokerError               Kafka, as seen from here
     │   ├── BrokerUnavailable     no answer in time (retriable)
     │   ├── BrokerStartError      the embedded broker did not start
+    │   ├── MessageTooLarge       a record is larger than the topics take
     │   └── TopicMismatch         a topic exists, but not as Forebay needs it
     ├── CodecError                bytes that are not what they claim to be
     │   ├── TruncatedMessage      the bytes end too early
@@ -57,6 +58,20 @@ class BrokerUnavailable(BrokerError):
 
 class BrokerStartError(BrokerError):
     """The embedded broker did not start; the message says why and what to do about it."""
+
+
+class MessageTooLarge(BrokerError):
+    """A record is larger than the topics take.
+
+    Attributes:
+        size: bytes of the record's value.
+        max_size: bytes that a record may have in all.
+    """
+
+    def __init__(self, size: int, max_size: int) -> None:
+        super().__init__(f"a message of {size} bytes is larger than the {max_size} that the topics take")
+        self.size = size
+        self.max_size = max_size
 
 
 class TopicMismatch(BrokerError):

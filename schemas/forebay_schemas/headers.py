@@ -1,0 +1,23 @@
+"""Names of the Kafka headers. The value of a message is what was asked; its headers are what has happened to it since.
+
+Every value is UTF-8 text. A header is replaced, never appended.
+"""
+
+from __future__ import annotations
+
+TRACEPARENT = "traceparent"
+"""W3C Trace Context of the span that sent the message."""
+TRACESTATE = "tracestate"
+"""W3C Trace Context, the vendors' part; absent where empty."""
+ATTEMPT = "fb-attempt"
+"""Which run of the job comes next, from 1; absent on the first."""
+NOT_BEFORE = "fb-not-before"
+"""Milliseconds since the epoch: no run before this instant."""
+ERROR_TYPE = "fb-error-type"
+"""Name of the kind of error."""
+ERROR_DETAIL = "fb-error-detail"
+"""What happened, in a sentence."""
+ORIGIN = "fb-origin"
+"""``topic/partition/offset`` where the message stood first."""
+REPLAY_ID = "fb-replay-id"
+"""Names the replay that produced the message; absent on a first life."""

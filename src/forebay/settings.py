@@ -1,0 +1,151 @@
+"""Settings: flags, then ``FOREBAY_*`` variables, then ``forebay.toml``, then the defaults below.
+
+They are read and checked together, once, before the first connection; a message names the setting, its value and what
+it takes.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
+
+from forebay.errors import ConfigurationError
+
+TIERS = ("interactive", "standard", "bulk")
+"""The lanes of the queue, the most urgent first."""
+
+MIB = 1024 * 1024
+Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+def _default_instance() -> str:
+    return re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname()) or "gateway"
+
+
+class Settings(BaseSettings):
+    """Everything that can be set, with its unit and default."""
+
+    model_config = SettingsConfigDict(env_prefix="FOREBAY_", frozen=True, extra="forbid", env_ignore_empty=True)
+
+    bootstrap_servers: str = Field("", description="host:port[,…] of the Kafka cluster; empty: the embedded broker's")
+    namespace: str = Field("forebay.", pattern=r"^[A-Za-z0-9._-]{1,80}$", description="prefix of every topic and group")
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    ssl_cafile: Path | None = Field(None, description="certificates to trust; default: the system's")
+    ssl_certfile: Path | None = Field(None, description="certificate of this client")
+    ssl_keyfile: Path | None = Field(None, description="key of that certificate")
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "GSSAPI"] = "PLAIN"
+    sasl_username: str | None = None
+    sasl_password: SecretStr | None = None
+
+    partitions: int = Field(12, ge=1, le=10_000, description="partitions of each job topic")
+    max_message_bytes: int = Field(8 * MIB, ge=MIB, description="largest message of every topic")
+    replication_factor: int = Field(-1, ge=-1, description="copies of each topic; -1: the cluster's default")
+
+    instance: str = Field(
+        default_factory=_default_instance,
+        pattern=r"^[A-Za-z0-9_-]{1,80}$",
+        description="name of this gateway, different for each; it names the reply topic",
+    )
+    http_host: str = Field("127.0.0.1", description="address of the API")
+    http_port: Port = 8080
+    admin_host: str = Field("127.0.0.1", description="address of health and metrics")
+    admin_port: Port = 8081
+    max_body_bytes: int = Field(
+        900_000, ge=1, description="largest request; the cluster's message.max.bytes must hold it"
+    )
+    shutdown_grace: Seconds = Field(30.0, description="seconds a gateway goes on holding requests after SIGTERM")
+
+    slots: int = Field(16, ge=1, description="jobs a processor runs at once")
+    session_timeout: Seconds = Field(6.0, description="seconds after which a silent processor loses its partitions")
+    poll_limit: Seconds = Field(30.0, description="seconds without fetching after which it gives them up itself")
+    drain: Seconds = Field(25.0, description="seconds a processor goes on working after SIGTERM")
+
+    broker_port: Port = 9092
+    data_dir: Path = Path(".forebay")
+
+    trace_ratio: float = Field(1.0, ge=0.0, le=1.0, description="share of the traces begun here that are recorded")
+
+    toml_file: ClassVar[Path | None] = None
+
+    @field_validator("namespace")
+    @classmethod
+    def _end_with_a_separator(cls, value: str) -> str:
+        if value[-1] not in "._-":
+            raise ValueError("must end with '.', '_' or '-', so that it stands apart from the names it prefixes")
+        return value
+
+    @model_validator(mode="after")
+    def _let_messages_hold_a_body(self) -> Self:
+        if self.max_body_bytes > self.max_message_bytes - 64 * 1024:
+            raise ValueError(
+                f"max_body_bytes = {self.max_body_bytes} leaves no room for the rest of a message: "
+                f"at most max_message_bytes - 64 KiB = {self.max_message_bytes - 64 * 1024}"
+            )
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is pydantic's
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Order the sources: flags, environment, file."""
+        sources: tuple[PydanticBaseSettingsSource, ...] = (init_settings, env_settings)
+        if cls.toml_file is not None:
+            sources += (TomlConfigSettingsSource(settings_cls, cls.toml_file),)
+        return sources
+
+    @property
+    def brokers(self) -> str:
+        """``bootstrap_servers``, or the address of the embedded broker on this machine."""
+        return self.bootstrap_servers or f"127.0.0.1:{self.broker_port}"
+
+
+def load_settings(config: Path | None = None, **flags: Any) -> Settings:
+    """Read the settings.
+
+    Args:
+        config: the TOML file; default: ``forebay.toml`` here, if there is one.
+        flags: settings given on the command line, which win. ``None`` means not given.
+
+    Raises:
+        ConfigurationError: a setting is unknown or out of its range, or the file cannot be read.
+    """
+    if config is not None and not config.is_file():
+        raise ConfigurationError(f"there is no file {config} to read settings from")
+    file = config or Path("forebay.toml")
+    sources = type("Settings", (Settings,), {"toml_file": file if file.is_file() else None, "__module__": __name__})
+    try:
+        settings: Settings = sources(**{name: value for name, value in flags.items() if value is not None})
+    except ValidationError as error:
+        raise ConfigurationError("; ".join(_sentence(dict(entry), file) for entry in error.errors())) from None
+    except (SettingsError, ValueError) as error:
+        raise ConfigurationError(f"settings cannot be read: {error}") from None
+    return settings
+
+
+def _sentence(error: dict[str, Any], file: Path) -> str:
+    name = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return f"{file}: there is no setting '{name}'"
+    message = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    shown = "" if "password" in name else f" = {error['input']!r}"
+    variable = f"FOREBAY_{name.upper()}"
+    source = f" ({variable})" if variable in os.environ else ""
+    return f"setting {name}{shown}{source}: {message}"
