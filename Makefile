@@ -1,0 +1,63 @@
+# Every target sets up what it needs in .venv; nothing has to be installed or activated before. PYTHON names another interpreter.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench lock clean
+
+help:
+	@echo "make demo     real answers through a real Kafka, until Ctrl-C   (ONCE=1: stop after the answers)"
+	@echo "make test     check, then every test                            (ARGS='-k gateway': what pytest takes)"
+	@echo "make check    format, lint, types and who imports whom"
+	@echo "make bench    Forebay beside what people write by hand          (ARGS=--help: what it takes)"
+	@echo "make lock     write constraints.txt from pyproject.toml         (UPGRADE=1: newest versions of all)"
+	@echo "make clean    remove .venv and caches; a broker's data in .forebay stays"
+
+# The shell outlives Ctrl-C so that an orderly stop is not reported as an error.
+demo: $(READY)
+	@trap : INT; PYTHONPATH=examples $(BIN)/python -m imaging.demo --up $(if $(ONCE),--once) $(ARGS); \
+	status=$$?; [ $$status -eq 130 ] || exit $$status
+
+test: check
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(READY)
+	@$(BIN)/ruff format --quiet --check .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/python -m mypy
+	@$(BIN)/lint-imports --no-logo
+
+bench: $(READY)
+	@trap : INT; $(BIN)/python -m benchmarks $(ARGS); status=$$?; [ $$status -eq 130 ] || exit $$status
+
+# uv alone, not $(READY): a lock that lacks a new dependency must not stand in the way of its own renewal.
+lock: $(BIN)/uv
+	@$(BIN)/uv pip compile --no-config --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	    --extra dev $(if $(UPGRADE),--upgrade) --output-file constraints.txt pyproject.toml
+
+clean:
+	@rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# One dependency ships only source; its build uses the locked setuptools instead of whatever an isolated build would fetch.
+$(READY): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "$(if $(wildcard $@),Bringing $(VENV) up to date,Setting up $(VENV) (once, about a minute))" >&2
+	@sed -n '/^setuptools==/,/[^\\]$$/p' constraints.txt | $(PIP) install --require-hashes --requirement /dev/stdin
+	@$(PIP) install --require-hashes --no-build-isolation --requirement constraints.txt
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@$(PIP) check || { echo "constraints.txt does not fit pyproject.toml: run 'make lock'" >&2; exit 1; }
+	@touch $@
+
+$(BIN)/uv: | $(BIN)/python
+	@sed -n '/^uv==/,/[^\\]$$/p' constraints.txt | $(PIP) install --require-hashes --requirement /dev/stdin
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	    echo "Forebay needs Python 3.11 or later, and $(PYTHON) is $$($(PYTHON) --version 2>/dev/null || echo not there)." \
+        "Name another: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; \
+	    exit 1; }
+	@$(PYTHON) -m venv --clear $(VENV)
