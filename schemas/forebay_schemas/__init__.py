@@ -1,7 +1,7 @@
 """What goes over the wire: the Avro schemas of every message, the names of the topics and of the headers.
 
-``<name>.avsc`` is the version in use. Every version that was ever released stays in ``released/<name>-<n>.avsc``, so that any
-reader resolves what any writer wrote.
+``<name>.avsc`` is the version in use. Every version that was ever released stays in ``released/<name>-<n>.avsc``, so
+that any reader resolves what any writer wrote.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Avro single-object encoding: a marker, the fingerprint of the writer's schema, the body.
 
-The rules are those of the Avro specification, "Single-object encoding" and "Parsing Canonical Form for Schemas". Reading and
-writing a body is fastavro's; what is added here is the header, and errors that say what was found.
+The rules are those of the Avro specification, "Single-object encoding" and "Parsing Canonical Form for Schemas".
+Reading and writing a body is fastavro's; what is added here is the header, and errors that say what was found.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Kafka, for the rest of Forebay: a producer, two kinds of consumer, and what an administrator does.
 
-This is the only module that imports aiokafka. It adds types, the settings that Forebay relies on, a bound on every wait,
-and Forebay's own errors; it decides nothing.
+This is the only module that imports aiokafka. It adds types, the settings that Forebay relies on, a bound on every
+wait, and Forebay's own errors; it decides nothing.
 """
 
 from __future__ import annotations
@@ -64,7 +64,9 @@ def _connection(settings: Settings, client: str) -> dict[str, Any]:
     context: ssl.SSLContext | None = None
     if settings.security_protocol in ("SSL", "SASL_SSL"):
         context = create_ssl_context(
-            cafile=_text(settings.ssl_cafile), certfile=_text(settings.ssl_certfile), keyfile=_text(settings.ssl_keyfile)
+            cafile=_text(settings.ssl_cafile),
+            certfile=_text(settings.ssl_certfile),
+            keyfile=_text(settings.ssl_keyfile),
         )
     return {
         "bootstrap_servers": settings.brokers,
@@ -96,7 +98,8 @@ async def _within(seconds: float, what: str, awaitable: Awaitable[Any]) -> Any:
 class Producer:
     """An idempotent producer: acknowledged by all in-sync replicas, in order, each record once.
 
-    With idempotence a batch never expires while the broker is away, so whoever waits for an acknowledgement brings a bound.
+    With idempotence a batch never expires while the broker is away, so whoever waits for an acknowledgement brings a
+    bound.
     """
 
     def __init__(self, settings: Settings, client: str) -> None:
@@ -128,9 +131,9 @@ class Producer:
     ) -> asyncio.Future[Any]:
         """Hand a record over and return the future of its acknowledgement.
 
-        Without a partition the record goes to the next one in turn, whatever its key: that balances better than hashing ids
-        and costs nothing. It waits only while the topic's metadata is unknown or the buffer is full; cancelling that wait takes
-        the record back, cancelling the returned future does not.
+        Without a partition the record goes to the next one in turn, whatever its key: that balances better than hashing
+        ids and costs nothing. It waits only while the topic's metadata is unknown or the buffer is full; cancelling
+        that wait takes the record back, cancelling the returned future does not.
 
         Raises:
             MessageTooLarge: the record is larger than the topics take.
@@ -151,7 +154,8 @@ class Producer:
     async def send_and_wait(
         self, topic: str, value: bytes | None, *, key: bytes, headers: Headers = (), partition: int = 0, timeout: float
     ) -> int:
-        """Produce one record and return its offset once it is acknowledged; raises `BrokerUnavailable` after ``timeout``."""
+        """Produce one record and return its offset once it is acknowledged; raises `BrokerUnavailable` after
+        ``timeout``."""
 
         async def produce() -> int:
             acknowledged = await self.send(topic, value, key=key, headers=headers, partition=partition)
@@ -372,7 +376,9 @@ class Admin:
             return {}
         found = await _within(ADMIN_TIMEOUT, "describing topics", self._client.describe_topics(wanted))
         partitions = {
-            topic["topic"]: len(topic["partitions"]) for topic in found if not topic["error_code"] and topic["partitions"]
+            topic["topic"]: len(topic["partitions"])
+            for topic in found
+            if not topic["error_code"] and topic["partitions"]
         }
         if not partitions:
             return {}
@@ -401,7 +407,9 @@ class Admin:
             if code == 36:  # TOPIC_ALREADY_EXISTS
                 return False
             if code:
-                raise BrokerError(f"creating topic {name}: {next(filter(None, message), None) or for_code(code).__name__}")
+                raise BrokerError(
+                    f"creating topic {name}: {next(filter(None, message), None) or for_code(code).__name__}"
+                )
         return True
 
     async def delete(self, name: str) -> None:
