@@ -17,7 +17,7 @@ from datetime import date, datetime, time
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from uuid import UUID
 
 import msgspec
@@ -79,7 +79,7 @@ class Body:
                 f"the handler returned {type(value).__name__}, not the declared {self.python_type.__name__}"
             )
         if self.schema is None:
-            return bytes(value)
+            return cast(bytes, value)
         return self.schema.encode_body(msgspec.to_builtins(value, builtin_types=_LEFT_TO_AVRO))
 
 

@@ -26,8 +26,8 @@ class Schema:
 
     Args:
         text: the schema as JSON.
-        logical: whether logical types are turned into Python's (``datetime``, ``Decimal``, …). Without, an instant stays the
-            integer that is on the wire, which spares the hot path a conversion each way.
+        logical: whether logical types are turned into Python's (``datetime``, ``Decimal``, …). Without, an instant stays
+            the integer that is on the wire, which spares the hot path a conversion each way.
 
     Attributes:
         text: the schema as JSON, as it was given.

@@ -154,8 +154,7 @@ class Producer:
     async def send_and_wait(
         self, topic: str, value: bytes | None, *, key: bytes, headers: Headers = (), partition: int = 0, timeout: float
     ) -> int:
-        """Produce one record and return its offset once it is acknowledged; raises `BrokerUnavailable` after
-        ``timeout``."""
+        """Produce one record and return its offset; raises `BrokerUnavailable` without an acknowledgement in time."""
 
         async def produce() -> int:
             acknowledged = await self.send(topic, value, key=key, headers=headers, partition=partition)

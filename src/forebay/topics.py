@@ -1,0 +1,177 @@
+"""The topics that Forebay needs: what they should be, what they are, and how to make up the difference.
+
+Nothing relies on the broker creating topics by itself, and a topic that exists in another shape is reported, never
+used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import forebay_schemas.topics as names
+from forebay.errors import BrokerUnavailable, TopicMismatch
+from forebay.kafka import Admin, TopicDescription
+from forebay.settings import TIERS, Settings
+
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
+
+CREATION_BOUND = 15.0
+"""Seconds until every node must know a topic that was just created."""
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSpec:
+    """A topic as it should be.
+
+    Attributes:
+        partitions: how many it has when it is created.
+        exact: whether more than that are wrong too, because what is read is partition 0 and no other.
+        cleanup: the cleanup policies, as Kafka names them.
+        retention_ms: milliseconds that a record is kept at least.
+        max_message_bytes: how large a record it must take.
+    """
+
+    name: str
+    partitions: int
+    exact: bool
+    cleanup: frozenset[str]
+    retention_ms: int
+    max_message_bytes: int
+
+    @property
+    def config(self) -> dict[str, str]:
+        """The configuration to create it with."""
+        return {
+            "cleanup.policy": ",".join(sorted(self.cleanup)),
+            "retention.ms": str(self.retention_ms),
+            "max.message.bytes": str(self.max_message_bytes),
+        }
+
+    def compare(self, found: TopicDescription) -> tuple[str, ...]:
+        """Say in which respects a topic is not as it should be; empty when it will do."""
+        problems = []
+        if found.partitions < self.partitions:
+            problems.append(f"has {found.partitions} partitions, needs {self.partitions}")
+        elif self.exact and found.partitions != self.partitions:
+            problems.append(f"has {found.partitions} partitions, must have exactly {self.partitions}")
+        cleanup = frozenset(found.config.get("cleanup.policy", "").split(","))
+        if cleanup != self.cleanup:
+            problems.append(f"cleanup.policy is {','.join(sorted(cleanup))}, must be {','.join(sorted(self.cleanup))}")
+        retention = int(found.config.get("retention.ms", "-1"))
+        if "delete" in self.cleanup and 0 <= retention < self.retention_ms:
+            problems.append(f"retention.ms is {retention}, needs {self.retention_ms}")
+        size = int(found.config.get("max.message.bytes", "0"))
+        if size < self.max_message_bytes:
+            problems.append(f"max.message.bytes is {size}, needs {self.max_message_bytes}")
+        return tuple(problems)
+
+
+class TopicState(StrEnum):
+    """What there is of a topic."""
+
+    OK = "ok"
+    MISSING = "missing"
+    MISMATCH = "mismatch"
+
+
+@dataclass(frozen=True, slots=True)
+class TopicStatus:
+    """A topic as it should be beside what there is.
+
+    Attributes:
+        spec: as it should be.
+        found: as it is; None where there is none.
+        problems: in which respects it will not do.
+    """
+
+    spec: TopicSpec
+    found: TopicDescription | None
+    problems: tuple[str, ...]
+
+    @property
+    def state(self) -> TopicState:
+        """Whether it will do."""
+        if self.found is None:
+            return TopicState.MISSING
+        return TopicState.MISMATCH if self.problems else TopicState.OK
+
+
+def shared(settings: Settings) -> list[TopicSpec]:
+    """Return the topics that all gateways and processors share."""
+    size = settings.max_message_bytes
+    delete, compact = frozenset({"delete"}), frozenset({"compact"})
+    return [
+        *(
+            TopicSpec(names.jobs(settings.namespace, tier), settings.partitions, False, delete, DAY_MS, size)
+            for tier in TIERS
+        ),
+        TopicSpec(names.dead(settings.namespace), 1, False, delete, 14 * DAY_MS, size),
+        TopicSpec(names.catalog(settings.namespace), 1, True, compact, DAY_MS, size),
+    ]
+
+
+def replies(settings: Settings) -> TopicSpec:
+    """Return this instance's reply topic: partition 0 for held requests, 1 for those asked for later."""
+    name = names.replies(settings.namespace, settings.instance)
+    return TopicSpec(name, 2, True, frozenset({"delete"}), HOUR_MS, settings.max_message_bytes)
+
+
+async def inspect(settings: Settings, specs: Iterable[TopicSpec] | None = None) -> list[TopicStatus]:
+    """Compare the topics, by default the shared ones, with what the cluster has.
+
+    Raises:
+        BrokerUnavailable: the cluster does not answer.
+    """
+    specs = list(shared(settings) if specs is None else specs)
+    async with Admin.connect(settings) as admin:
+        return _compare(specs, await admin.describe(spec.name for spec in specs))
+
+
+async def apply(settings: Settings, specs: Iterable[TopicSpec] | None = None) -> list[TopicStatus]:
+    """Create the topics that are missing, change none that exists, and return how all of them are then.
+
+    Several may do so at once: whoever comes second finds the topic there.
+
+    Raises:
+        BrokerUnavailable: the cluster does not answer, or a new topic does not show up in time.
+        BrokerError: the cluster refuses to create one.
+    """
+    specs = list(shared(settings) if specs is None else specs)
+    async with Admin.connect(settings) as admin:
+        found: Mapping[str, TopicDescription] = await admin.describe(spec.name for spec in specs)
+        for spec in specs:
+            if spec.name not in found:
+                await admin.create(spec.name, spec.partitions, settings.replication_factor, spec.config)
+        try:
+            async with asyncio.timeout(CREATION_BOUND):
+                while missing := [spec.name for spec in specs if spec.name not in found]:
+                    found = await admin.describe(spec.name for spec in specs)
+        except TimeoutError:
+            raise BrokerUnavailable(
+                f"topics {', '.join(missing)} were created but did not show up within {CREATION_BOUND:g} s"
+            ) from None
+        return _compare(specs, found)
+
+
+async def ensure(settings: Settings, specs: Iterable[TopicSpec] | None = None) -> None:
+    """Have the topics there as they should be, or say why not.
+
+    Raises:
+        TopicMismatch: one exists in another shape; the message says in which respects.
+        BrokerError: as `apply`.
+    """
+    wrong = [status for status in await apply(settings, specs) if status.state is not TopicState.OK]
+    if wrong:
+        raise TopicMismatch("; ".join(f"topic {status.spec.name} {', '.join(status.problems)}" for status in wrong))
+
+
+def _compare(specs: Sequence[TopicSpec], found: Mapping[str, Any]) -> list[TopicStatus]:
+    return [
+        TopicStatus(spec, found.get(spec.name), spec.compare(found[spec.name]) if spec.name in found else ())
+        for spec in specs
+    ]

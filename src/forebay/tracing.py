@@ -1,0 +1,91 @@
+"""OpenTelemetry: the provider, and the trace context in Kafka headers.
+
+Spans are written by hand where the work is done, after the fact and only for traces that are sampled: one that is not
+costs a context to carry along and nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, SERVICE_NAME, SERVICE_VERSION, Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+import forebay_schemas.headers as header_names
+from forebay.kafka import Headers
+
+_PROPAGATOR = TraceContextTextMapPropagator()
+
+EXPORT_SWITCH_INTERVAL = 0.0005
+"""Seconds between thread switches while an exporter thread runs: with Python's default of 5 ms it stalls the loop."""
+
+
+def configure(service: str, instance: str, version: str, ratio: float) -> TracerProvider:
+    """Make the provider of this process: parent-based sampling, exporting by OTLP/HTTP if an endpoint is set.
+
+    The endpoint is ``OTEL_EXPORTER_OTLP_ENDPOINT`` or ``OTEL_EXPORTER_OTLP_TRACES_ENDPOINT``, as OpenTelemetry
+    specifies.
+
+    Args:
+        service: becomes ``service.name``, after ``forebay-``.
+        instance: becomes ``service.instance.id``.
+        version: becomes ``service.version``.
+        ratio: share of the traces begun here that are recorded, 0 to 1.
+    """
+    resource = Resource.create(
+        {SERVICE_NAME: f"forebay-{service}", SERVICE_INSTANCE_ID: instance, SERVICE_VERSION: version}
+    )
+    provider = TracerProvider(sampler=ParentBased(TraceIdRatioBased(ratio)), resource=resource, shutdown_on_exit=False)
+    if os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        sys.setswitchinterval(EXPORT_SWITCH_INTERVAL)
+    return provider
+
+
+def to_headers(context: SpanContext) -> list[tuple[str, bytes]]:
+    """Return the Kafka headers that carry a span's context on."""
+    flags = int(context.trace_flags)
+    headers = [
+        (header_names.TRACEPARENT, b"00-%032x-%016x-%02x" % (context.trace_id, context.span_id, flags)),
+    ]
+    if context.trace_state:
+        headers.append((header_names.TRACESTATE, context.trace_state.to_header().encode()))
+    return headers
+
+
+def from_headers(headers: Headers) -> SpanContext:
+    """Return the context of the span that sent a record; an invalid one where it names none.
+
+    A context that is not sampled, the common case, is read here; for one that is, OpenTelemetry's own propagator reads
+    it together with its ``tracestate``.
+    """
+    for key, value in headers:
+        if key == header_names.TRACEPARENT:
+            if value[-3:] == b"-00" and len(value) == 55:
+                try:
+                    trace_id, span_id = int(value[3:35], 16), int(value[36:52], 16)
+                except ValueError:
+                    break
+                return SpanContext(trace_id, span_id, is_remote=True, trace_flags=TraceFlags(0))
+            return from_text({name: text.decode("ascii", "replace") for name, text in headers})
+    return trace.INVALID_SPAN_CONTEXT
+
+
+def from_text(carrier: Mapping[str, str]) -> SpanContext:
+    """Return the context that the W3C fields in ``carrier`` name; an invalid one where they name none."""
+    return trace.get_current_span(_PROPAGATOR.extract(carrier, Context())).get_span_context()
+
+
+def as_parent(context: SpanContext) -> Context:
+    """Return a context in which a remote span is the parent of what is started next."""
+    return trace.set_span_in_context(NonRecordingSpan(context), Context())
