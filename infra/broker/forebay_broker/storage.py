@@ -1,0 +1,80 @@
+"""The broker's data directory: one broker at a time, and the log that tells why it ended."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+from pathlib import Path
+from typing import IO
+
+from forebay.errors import BrokerStartError
+
+_LOG_LIMIT = 4 * 1024 * 1024
+"""Bytes from which on the log is put aside at the next start."""
+
+
+class DataDir:
+    """A directory claimed for one broker.
+
+    The claim is a lock on a file that the JVM inherits: it lasts as long as either process, so data that an orphan
+    still writes is never opened twice.
+
+    Raises:
+        BrokerStartError: it is in use, or cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.data = path / "data"
+        self.log_path = path / "broker.log"
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            self._lock = (path / "broker.lock").open("a+")
+        except OSError as error:
+            raise BrokerStartError(f"the data directory {path} cannot be used: {error.strerror}") from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if self.log_path.exists() and self.log_path.stat().st_size > _LOG_LIMIT:
+                self.log_path.replace(path / "broker.log.1")
+            self.log: IO[bytes] = self.log_path.open("ab")
+        except BlockingIOError:
+            self._lock.seek(0)
+            owner = self._lock.read().strip() or "unknown"
+            self._lock.close()
+            raise BrokerStartError(
+                f"the data directory {path} is in use by another broker (process {owner}): "
+                "stop that one, or choose another directory"
+            ) from None
+        except OSError as error:
+            self._lock.close()
+            raise BrokerStartError(f"the data directory {path} cannot be used: {error.strerror}") from error
+        self._log_start = self.log_path.stat().st_size
+
+    @property
+    def lock_fd(self) -> int:
+        """The file descriptor to hand to the JVM."""
+        return self._lock.fileno()
+
+    def name_owner(self, pid: int) -> None:
+        """Write down who has the directory, for the message to the next one."""
+        self._lock.truncate(0)
+        self._lock.write(f"{pid}\n")
+        self._lock.flush()
+
+    def release(self) -> None:
+        """Give up the claim, as far as this process is concerned."""
+        self.log.close()
+        self._lock.close()
+
+    def last_words(self) -> str:
+        """Return the line of the log that says best why Kafka ended, from what this start has written."""
+        with self.log_path.open("rb") as file:
+            file.seek(self._log_start, os.SEEK_SET)
+            lines = file.read().decode("utf-8", "replace").splitlines()
+        told = [line.strip() for line in lines if line.strip() and not line.startswith("\tat ")]
+        for pattern in (r"Caused by: (?:[\w.$]+: )?(.+)", r"(?:[\w.$]+(?:Exception|Error)): (.+)", r"(.*\bERROR\b.*)"):
+            found = [match[1] for line in told if (match := re.match(pattern, line))]
+            if found:
+                return found[-1]
+        return told[-1] if told else "it logged nothing"
