@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from importlib import metadata
 from pathlib import Path
@@ -91,14 +92,16 @@ def wheel(built: Path) -> Path:
     return path
 
 
-def test_the_wheel_holds_the_packages_with_their_data_and_nothing_else(wheel: Path) -> None:
-    names = zipfile.ZipFile(wheel).namelist()
+def test_the_wheel_holds_every_file_of_the_packages_and_nothing_else(wheel: Path) -> None:
+    target = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    packages = [ROOT / package for package in target["packages"]]
+    files = {file.relative_to(package.parent) for package in packages for file in package.rglob("*") if file.is_file()}
 
-    packages = {name.split("/")[0] for name in names if ".dist-info/" not in name}
-    assert packages == {*SHARED, "forebay_gateway", "forebay_processor", "forebay_broker"}
-    assert {f"{package}/py.typed" for package in packages} <= set(names)
-    assert {f"forebay_schemas/{name}.avsc" for name in ["job", "reply", "operation"]} <= set(names)
-    assert "forebay_broker/kafka.lock.toml" in names
+    held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+
+    assert held == {file.as_posix() for file in files if "__pycache__" not in file.parts}
+    assert {f"{package.name}/py.typed" for package in packages} <= held
+    assert {"forebay_schemas/job.avsc", "forebay_schemas/released/job-1.avsc"} <= held
 
 
 def test_the_source_distribution_builds_the_same_wheel(built: Path, wheel: Path, tmp_path: Path) -> None:
