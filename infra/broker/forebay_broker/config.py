@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 
-def server_properties(data: Path, port: int, controller_port: int) -> str:
+def server_settings(data: Path, port: int, controller_port: int) -> dict[str, object]:
     """Configure one node, broker and controller at once, on loopback only.
 
     The controller's address is given here and not kept in the data, so that it may be another one at each start.
     """
-    settings = {
+    return {
         "process.roles": "broker,controller",
         "node.id": 1,
         "controller.quorum.voters": f"1@127.0.0.1:{controller_port}",
@@ -35,10 +36,17 @@ def server_properties(data: Path, port: int, controller_port: int) -> str:
         "share.coordinator.state.topic.num.partitions": 2,
         # A group's first member need not wait 3 s for others: nobody else may be coming.
         "group.initial.rebalance.delay.ms": 0,
+        # After a crash the controller holds the dead broker's session open so long before the new one may register.
+        "broker.session.timeout.ms": 3000,
+        "broker.heartbeat.interval.ms": 500,
         "num.network.threads": 2,
         "num.io.threads": 4,
         "log.cleaner.dedupe.buffer.size": 16 * 1024 * 1024,
     }
+
+
+def server_properties(settings: Mapping[str, object]) -> str:
+    """Write settings the way that Kafka reads them."""
     return "".join(f"{name}={value}\n" for name, value in settings.items())
 
 

@@ -69,7 +69,7 @@ def _intact(jar: Jar, path: Path) -> bool:
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest() == jar.sha256
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:
         raise BrokerStartError(f"the cached jar {path} cannot be read: {error.strerror}") from error

@@ -35,8 +35,8 @@ class Jvm:
         self._process: subprocess.Popen[bytes]
         self._failure: OSError | None = None
         self._started = threading.Event()
-        self._keeper = threading.Thread(target=self._keep, name="jvm-keeper", daemon=True)
-        self._keeper.start()
+        self._ended = threading.Event()
+        threading.Thread(target=self._keep, name="jvm-keeper", daemon=True).start()
         self._started.wait()
         if self._failure:
             raise self._failure
@@ -59,6 +59,7 @@ class Jvm:
         finally:
             self._started.set()
         self._process.wait()
+        self._ended.set()
 
     @property
     def pid(self) -> int:
@@ -68,12 +69,11 @@ class Jvm:
     @property
     def running(self) -> bool:
         """Whether it has not ended yet; a paused one is running."""
-        return self._keeper.is_alive()
+        return not self._ended.is_set()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until it has ended, for ``timeout`` seconds at the most; returns whether it has."""
-        self._keeper.join(timeout)
-        return not self.running
+        return self._ended.wait(timeout)
 
     def stop(self, timeout: float) -> None:
         """Let it shut down in order; after ``timeout`` seconds kill it."""

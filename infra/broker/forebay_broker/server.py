@@ -20,7 +20,7 @@ from typing import Self
 
 from forebay.errors import BrokerError, BrokerStartError, BrokerUnavailable
 from forebay_broker.archive import Archive
-from forebay_broker.config import LOG4J, server_properties
+from forebay_broker.config import LOG4J, server_properties, server_settings
 from forebay_broker.jars import default_cache_dir, fetch_jars, locked_jars
 from forebay_broker.java import Java, find_java
 from forebay_broker.jvm import Jvm
@@ -145,7 +145,8 @@ class EmbeddedBroker:
                 if not directory.data.exists():
                     _format(directory, [*command, "kafka.tools.StorageTool"])
                 properties = self.data_dir / "server.properties"
-                properties.write_text(server_properties(directory.data, self.port, controller_port.number))
+                settings = server_settings(directory.data, self.port, controller_port.number)
+                properties.write_text(server_properties(settings))
                 jvm = Jvm([*command, "kafka.Kafka", str(properties)], directory.log, [directory.lock_fd])
                 self._run = _Run(jvm, directory)
                 directory.name_owner(jvm.pid)
@@ -232,7 +233,8 @@ def _format(directory: DataDir, storage_tool: Sequence[str]) -> None:
     unfinished = directory.path / "data.new"
     shutil.rmtree(unfinished, ignore_errors=True)
     properties = directory.path / "format.properties"
-    properties.write_text(server_properties(unfinished, 9092, 9093))  # the ports are not kept in the data
+    # The ports are not kept in the data.
+    properties.write_text(server_properties(server_settings(unfinished, 9092, 9093)))
     cluster = base64.urlsafe_b64encode(b"\x00" + uuid.uuid4().bytes[1:]).decode().rstrip("=")  # never begins with '-'
     tool = Jvm(
         [*storage_tool, "format", "--cluster-id", cluster, "--config", str(properties)],

@@ -13,6 +13,9 @@ from forebay.errors import BrokerStartError
 _LOG_LIMIT = 4 * 1024 * 1024
 """Bytes from which on the log is put aside at the next start."""
 
+_EMPTY_WORDS = ("\tat ", "Error: A fatal exception has occurred", "Error: Could not create the Java Virtual Machine")
+"""How lines begin that follow the reason and tell nothing: stack frames, and what Java says as it goes."""
+
 
 class DataDir:
     """A directory claimed for one broker.
@@ -72,7 +75,7 @@ class DataDir:
         with self.log_path.open("rb") as file:
             file.seek(self._log_start, os.SEEK_SET)
             lines = file.read().decode("utf-8", "replace").splitlines()
-        told = [line.strip() for line in lines if line.strip() and not line.startswith("\tat ")]
+        told = [line.strip() for line in lines if line.strip() and not line.startswith(_EMPTY_WORDS)]
         for pattern in (r"Caused by: (?:[\w.$]+: )?(.+)", r"(?:[\w.$]+(?:Exception|Error)): (.+)", r"(.*\bERROR\b.*)"):
             found = [match[1] for line in told if (match := re.match(pattern, line))]
             if found:

@@ -1,0 +1,159 @@
+"""What the embedded broker keeps, and what it refuses in one sentence."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+
+from forebay.errors import BrokerError, BrokerStartError, BrokerUnavailable
+from forebay.kafka import Admin, PinnedConsumer, Producer
+from forebay.settings import Settings, load_settings
+from forebay_broker import EmbeddedBroker
+
+
+def settings_of(broker: EmbeddedBroker) -> Settings:
+    return load_settings(bootstrap_servers=broker.bootstrap_servers, replication_factor=1)
+
+
+async def create(settings: Settings, topic: str) -> None:
+    async with Admin.connect(settings) as admin:
+        await admin.create(topic, 1, 1, {})
+
+
+async def produce(settings: Settings, topic: str, *values: bytes) -> None:
+    producer = Producer(settings, "test")
+    await producer.start()
+    try:
+        for value in values:
+            await producer.send_and_wait(topic, value, key=b"key", timeout=30.0)
+    finally:
+        await producer.stop()
+
+
+async def read(settings: Settings, topic: str, count: int) -> list[bytes | None]:
+    consumer = PinnedConsumer(settings, "test", topic)
+    await consumer.start()
+    try:
+        values: list[bytes | None] = []
+        for _ in range(60):
+            values += [record.value for record in await consumer.fetch(0.5)]
+            if len(values) >= count:
+                break
+        return values
+    finally:
+        await consumer.stop()
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> EmbeddedBroker:
+    return EmbeddedBroker(port=0, data_dir=tmp_path / "broker")
+
+
+async def test_topics_and_messages_survive_a_restart_and_a_crash(broker: EmbeddedBroker) -> None:
+    with broker:
+        settings = settings_of(broker)
+        await create(settings, "kept")
+        await produce(settings, "kept", b"before the restart")
+    with broker:
+        assert settings_of(broker).brokers == settings.brokers
+        await produce(settings, "kept", b"before the crash")
+        broker.kill()
+        broker.start()
+        assert await read(settings, "kept", 2) == [b"before the restart", b"before the crash"]
+
+
+async def test_it_creates_no_topic_by_itself(broker: EmbeddedBroker) -> None:
+    with broker:
+        settings = settings_of(broker)
+        producer = Producer(settings, "test")
+        await producer.start()
+        try:
+            with pytest.raises(BrokerUnavailable):
+                await producer.send_and_wait("never-created", b"lost", key=b"key", timeout=1.0)
+        finally:
+            await producer.stop()
+        async with Admin.connect(settings) as admin:
+            assert "never-created" not in await admin.names()
+
+
+async def test_a_paused_broker_answers_once_it_is_resumed(broker: EmbeddedBroker) -> None:
+    with broker:
+        settings = settings_of(broker)
+        await create(settings, "patience")
+        producer = Producer(settings, "test")
+        await producer.start()
+        try:
+            await producer.send_and_wait("patience", b"quick", key=b"key", timeout=30.0)
+            broker.pause()
+            with pytest.raises(BrokerUnavailable, match=r"did not answer within 0\.5 s"):
+                await producer.send_and_wait("patience", b"slow", key=b"key", timeout=0.5)
+            broker.resume()
+            await producer.send_and_wait("patience", b"late", key=b"key", timeout=30.0)
+        finally:
+            await producer.stop()
+        assert await read(settings, "patience", 3) == [b"quick", b"slow", b"late"]
+
+
+def test_it_outlives_the_thread_that_started_it(broker: EmbeddedBroker) -> None:
+    starter = threading.Thread(target=broker.start)
+    starter.start()
+    starter.join()
+    try:
+        assert broker.started_in is not None
+        with socket.create_connection(("127.0.0.1", broker.port), timeout=10):
+            pass
+    finally:
+        broker.stop()
+
+
+def test_a_taken_port_is_named(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(BrokerStartError, match=rf"port {port} is taken: .*--port or FOREBAY_BROKER_PORT"):
+            EmbeddedBroker(port, tmp_path / "broker").start()
+
+
+def test_data_in_use_is_refused_and_its_owner_named(broker: EmbeddedBroker) -> None:
+    with broker:
+        second = EmbeddedBroker(port=0, data_dir=broker.data_dir)
+        with pytest.raises(BrokerStartError, match=rf"in use by another broker \(process {broker.pid}\)"):
+            second.start()
+
+
+def test_a_data_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(BrokerStartError, match=f"the data directory {tmp_path}/file/broker cannot be used: Not a dir"):
+        EmbeddedBroker(0, tmp_path / "file" / "broker").start()
+
+
+def test_a_kafka_that_exits_early_is_quoted(broker: EmbeddedBroker) -> None:
+    with broker:
+        pass
+    meta = broker.data_dir / "data" / "meta.properties"
+    meta.write_text(meta.read_text().replace("node.id=1", "node.id=2"))
+    with pytest.raises(BrokerStartError, match=r"Kafka did not start: .*node.?id.*broker\.log"):
+        broker.start()
+    meta.write_text(meta.read_text().replace("node.id=2", "node.id=1"))
+    with broker:
+        assert broker.started_in is not None
+
+
+def test_a_java_that_refuses_its_flags_is_quoted(tmp_path: Path) -> None:
+    with pytest.raises(BrokerStartError, match="Invalid maximum heap size: -Xmxlots"):
+        EmbeddedBroker(0, tmp_path / "broker", heap="lots").start()
+
+
+def test_starting_it_twice_is_refused(broker: EmbeddedBroker) -> None:
+    with broker, pytest.raises(BrokerStartError, match="was started already"):
+        broker.start()
+
+
+def test_stopping_it_twice_does_nothing(broker: EmbeddedBroker) -> None:
+    with broker:
+        broker.stop()
+        broker.kill()
+    with pytest.raises(BrokerError, match="was not started"):
+        broker.pause()

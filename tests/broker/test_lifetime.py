@@ -1,0 +1,141 @@
+"""The command and its JVM, from start to end, as processes."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from forebay_broker.ports import ReservedPort
+
+START = [sys.executable, "-m", "forebay_cli", "broker"]
+PATIENCE = 60.0
+
+
+class Command:
+    """``forebay broker`` as a process, with its output in a file."""
+
+    def __init__(self, folder: Path, *flags: str, start: list[str] = START) -> None:
+        self.output = folder / "output"
+        with self.output.open("wb") as output:
+            arguments = [*start, "--port", str(free_port()), "--data-dir", str(folder / "data"), *flags]
+            self.process = subprocess.Popen(arguments, stdout=output, stderr=subprocess.STDOUT)
+
+    def text(self) -> str:
+        return self.output.read_text()
+
+    def until_ready(self) -> psutil.Process:
+        """Return the JVM of a broker that answers."""
+        wait_for(lambda: "broker ready" in self.text() or self.process.poll() is not None)
+        assert "broker ready" in self.text(), self.text()
+        parent = psutil.Process(self.process.pid)
+        wait_for(lambda: jvms_of(parent) != [])
+        [jvm] = jvms_of(parent)
+        return jvm
+
+
+def jvms_of(process: psutil.Process) -> list[psutil.Process]:
+    jvms = []
+    for child in process.children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # one that has just ended
+            if "kafka.Kafka" in child.cmdline():
+                jvms.append(child)
+    return jvms
+
+
+def gone(process: psutil.Process) -> bool:
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
+def wait_for(condition: Callable[[], bool], timeout: float = PATIENCE) -> None:
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+
+
+def free_port() -> int:
+    with ReservedPort() as port:
+        return port.number
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Callable[..., Command]]:
+    commands: list[Command] = []
+
+    def start(*flags: str, start: list[str] = START) -> Command:
+        commands.append(Command(tmp_path, *flags, start=start))
+        return commands[-1]
+
+    yield start
+    for command in commands:
+        command.process.kill()
+        command.process.wait()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_it_cleanly(run: Callable[..., Command], tmp_path: Path, number: signal.Signals) -> None:
+    command = run()
+    jvm = command.until_ready()
+    assert re.search(r"broker ready at 127\.0\.0\.1:\d+: first acknowledged produce after \d+\.\d s", command.text())
+    command.process.send_signal(number)
+    assert command.process.wait(PATIENCE) == 0
+    assert gone(jvm)
+    assert (tmp_path / "data/broker/data/.kafka_cleanshutdown").exists()
+    assert "Traceback" not in command.text()
+
+
+def test_a_signal_while_it_starts_leaves_no_jvm(run: Callable[..., Command]) -> None:
+    command = run()
+    parent = psutil.Process(command.process.pid)
+    wait_for(lambda: jvms_of(parent) != [])
+    [jvm] = jvms_of(parent)
+    command.process.send_signal(signal.SIGTERM)
+    assert command.process.wait(PATIENCE) == 0
+    assert gone(jvm)
+    assert "Traceback" not in command.text()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the kernel to end a child with its parent")
+def test_killing_the_command_takes_the_jvm_with_it(run: Callable[..., Command]) -> None:
+    command = run()
+    jvm = command.until_ready()
+    command.process.kill()
+    wait_for(lambda: gone(jvm))
+
+
+def test_it_ends_with_the_process_that_started_it(run: Callable[..., Command]) -> None:
+    in_between = "import subprocess, sys; sys.exit(subprocess.run(sys.argv[1:]).returncode)"
+    command = run("--exit-with-parent", start=[sys.executable, "-c", in_between, *START])
+    jvm = command.until_ready()
+    broker = jvm.parent()
+    assert broker is not None
+    assert broker.pid != command.process.pid
+    command.process.kill()
+    wait_for(lambda: gone(broker) and gone(jvm))
+    assert "broker stopped" in command.text()
+
+
+def test_a_kafka_that_dies_is_reported(run: Callable[..., Command]) -> None:
+    command = run()
+    os.kill(command.until_ready().pid, signal.SIGKILL)
+    assert command.process.wait(PATIENCE) == 1
+    assert "forebay: Kafka ended by itself" in command.text()
+
+
+def test_a_paused_kafka_still_stops(run: Callable[..., Command]) -> None:
+    command = run()
+    jvm = command.until_ready()
+    jvm.suspend()
+    command.process.terminate()
+    assert command.process.wait(PATIENCE) == 0
+    assert gone(jvm)
