@@ -42,9 +42,9 @@ def broker(
     """
     import signal
 
-    # From here on SIGTERM ends it as Ctrl-C does: by way of the broker's orderly stop.
-    signal.signal(signal.SIGTERM, _interrupt)
-    signal.signal(signal.SIGINT, _interrupt)
+    # Each of them ends it as Ctrl-C does, by way of the broker's orderly stop.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
     if exit_with_parent:
         end_with_parent()
     try:

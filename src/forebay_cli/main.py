@@ -1,0 +1,77 @@
+"""The ``forebay`` command.
+
+The services and most of the library are imported inside the commands: ``forebay --help`` must be quick, and an image of
+one service holds the packages of no other.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+
+from forebay_cli.broker import broker
+from forebay_cli.gateway import gateway
+from forebay_cli.operations import operations
+from forebay_cli.processor import processor
+from forebay_cli.topics import topics
+from forebay_cli.up import up
+
+app = typer.Typer(
+    name="forebay",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (up, broker, gateway, processor, topics, operations):
+    app.command()(command)
+
+
+def main() -> None:
+    """Run the command line; an error of Forebay's is one line on stderr.
+
+    Exit codes: 0 done, 1 it did not work, 2 a setting, a flag or an app that cannot work, 130 ended by Ctrl-C.
+    """
+    try:
+        app(prog_name="forebay")
+    except Exception as error:
+        sys.exit(_report(error))
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"forebay {version('forebay')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Put a synchronous REST API in front of asynchronous work on Kafka."""
+
+
+def _report(error: Exception) -> int:
+    from forebay.errors import ConfigurationError, ForebayError
+
+    failures = list(_leaves(error))
+    if not all(isinstance(failure, ForebayError) for failure in failures):
+        raise error
+    for sentence in dict.fromkeys(" ".join(str(failure).split()) for failure in failures):
+        typer.echo(f"forebay: {sentence}", err=True)
+    return 2 if any(isinstance(failure, ConfigurationError) for failure in failures) else 1
+
+
+def _leaves(error: Exception) -> Iterator[Exception]:
+    if isinstance(error, ExceptionGroup):
+        for part in error.exceptions:
+            yield from _leaves(part)
+    else:
+        yield error

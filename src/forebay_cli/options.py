@@ -1,0 +1,43 @@
+"""The flags that several commands share; each is the setting of the same name (`forebay.settings`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def _flag(name: str, meaning: str, **details: Any) -> Any:
+    # The defaults are the settings', which know more sources than the command line; None means that it was not given.
+    return typer.Option(name, help=meaning, show_default=False, **details)
+
+
+App = Annotated[
+    str,
+    typer.Argument(metavar="MODULE:ATTR", help="The app: a module and the name of the Forebay object in it."),
+]
+AppDir = Annotated[Path | None, _flag("--app-dir", "The folder to import the app from; by default the current one.")]
+Config = Annotated[Path | None, _flag("--config", "The settings file; by default forebay.toml here, if there is one.")]
+BootstrapServers = Annotated[
+    str | None,
+    _flag(
+        "--bootstrap-servers",
+        "The Kafka cluster to use; by default the broker on this machine.",
+        metavar="HOST:PORT[,…]",
+    ),
+]
+Namespace = Annotated[str | None, _flag("--namespace", "The prefix of every topic and group; by default 'forebay.'.")]
+TraceRatio = Annotated[float | None, _flag("--trace-ratio", "The share of traces that are recorded, from 0 to 1.")]
+Instance = Annotated[
+    str | None, _flag("--instance", "The name of the gateway, different for each; by default the host's.")
+]
+HttpHost = Annotated[str | None, _flag("--host", "The address of the API; by default loopback only.")]
+HttpPort = Annotated[int | None, _flag("--port", "The port of the API; by default 8080.")]
+AdminPort = Annotated[int | None, _flag("--admin-port", "The port of health and metrics; by default 8081.")]
+Slots = Annotated[int | None, _flag("--slots", "How many jobs a processor runs at once; by default 16.")]
+BrokerPort = Annotated[int | None, _flag("--broker-port", "The port of the broker; by default 9092.")]
+DataDir = Annotated[Path | None, _flag("--data-dir", "The folder for the broker's data; by default .forebay.")]
+ExitWithParent = Annotated[
+    bool, typer.Option("--exit-with-parent", help="End when the process that started this one ends.", hidden=True)
+]

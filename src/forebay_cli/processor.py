@@ -1,0 +1,55 @@
+"""``forebay processor``: runs the handlers of an app."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from forebay_cli import options
+from forebay_cli.lifetime import end_with_parent
+from forebay_cli.service import needs_extra, run
+
+
+def processor(
+    app: options.App,
+    app_dir: options.AppDir = None,
+    slots: options.Slots = None,
+    bootstrap_servers: options.BootstrapServers = None,
+    namespace: options.Namespace = None,
+    trace_ratio: options.TraceRatio = None,
+    config: options.Config = None,
+    exit_with_parent: options.ExitWithParent = False,
+) -> None:
+    """Run the jobs of an app: announce its operations, fetch, run the handlers, reply.
+
+    Start as many as there is work for, on any machine that reaches the cluster.
+    """
+    if exit_with_parent:
+        end_with_parent()
+    from forebay.settings import load_settings
+
+    settings = load_settings(
+        config,
+        slots=slots,
+        bootstrap_servers=bootstrap_servers,
+        namespace=namespace,
+        trace_ratio=trace_ratio,
+    )
+    import_from(app_dir)
+    with needs_extra("processor", "processor"):
+        from forebay_processor.service import serve
+    run(serve(settings, app))
+
+
+def import_from(app_dir: Path | None) -> None:
+    """Put the app's folder first on the module path, in this process and in those that ``cpu=True`` handlers run in.
+
+    Raises:
+        ConfigurationError: there is no such folder.
+    """
+    folder = (app_dir or Path()).resolve()
+    if not folder.is_dir():
+        from forebay.errors import ConfigurationError
+
+        raise ConfigurationError(f"--app-dir {app_dir}: there is no such folder")
+    sys.path.insert(0, str(folder))

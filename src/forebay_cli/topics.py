@@ -1,0 +1,95 @@
+"""``forebay topics``: what topics there are, against what there should be."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from forebay_cli import options
+from forebay_cli.service import ask
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.table import Table
+
+    from forebay.topics import TopicStatus
+
+
+def topics(
+    apply: Annotated[bool, typer.Option("--apply", help="Create the topics that are missing.")] = False,
+    bootstrap_servers: options.BootstrapServers = None,
+    namespace: options.Namespace = None,
+    config: options.Config = None,
+) -> None:
+    """Show the topics that exist against those that should.
+
+    Ends with exit code 1 while one is missing or not as it must be. Nothing that exists is ever changed.
+    """
+    from forebay import topics as library
+    from forebay.settings import load_settings
+    from forebay_cli.output import console
+
+    settings = load_settings(config, bootstrap_servers=bootstrap_servers, namespace=namespace)
+    statuses = ask(library.apply(settings) if apply else library.inspect(settings))
+    out = console()
+    out.print(_table(statuses))
+    wrong = [status for status in statuses if status.state is not library.TopicState.OK]
+    for status in wrong:
+        for problem in status.problems:
+            out.print(f"{status.spec.name} {problem}", soft_wrap=True, highlight=False, markup=False)
+    if not wrong:
+        return
+    if not apply and any(status.found is None for status in wrong):
+        out.print("'forebay topics --apply' creates what is missing.", highlight=False)
+    raise typer.Exit(1)
+
+
+def _table(statuses: Sequence[TopicStatus]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    colours = {"ok": "green", "missing": "yellow", "mismatch": "red"}
+    table = Table("topic", "state", "partitions", "policy", "retention", "largest message")
+    for status in statuses:
+        spec, config = status.spec, status.found.config if status.found else {}
+        policy = ",".join(sorted(spec.cleanup))
+        table.add_row(
+            Text(spec.name),
+            Text(status.state.value, style=colours[status.state.value]),
+            _beside(str(status.found.partitions) if status.found else None, str(spec.partitions)),
+            _beside(_sorted(config.get("cleanup.policy")), policy),
+            _beside(_duration(config.get("retention.ms")), _duration(str(spec.retention_ms))),
+            _beside(_size(config.get("max.message.bytes")), _size(str(spec.max_message_bytes))),
+        )
+    return table
+
+
+def _beside(found: str | None, wanted: str | None) -> str:
+    if found == wanted:
+        return f"{found}"
+    return f"{found or '-'} (should be {wanted})"
+
+
+def _sorted(policy: str | None) -> str | None:
+    return None if policy is None else ",".join(sorted(policy.split(",")))
+
+
+def _duration(milliseconds: str | None) -> str | None:
+    if milliseconds is None:
+        return None
+    value = int(milliseconds)
+    if value < 0:
+        return "unlimited"
+    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1_000)):
+        if value >= size and value % size == 0:
+            return f"{value // size} {unit}"
+    return f"{value} ms"
+
+
+def _size(octets: str | None) -> str | None:
+    if octets is None:
+        return None
+    value = int(octets)
+    return f"{value // 2**20} MiB" if value % 2**20 == 0 else f"{value} B"
