@@ -132,6 +132,19 @@ class Catalog:
         async with self._moved:
             await self._moved.wait_for(lambda: self._next_offset > offset)
 
+    async def changed(self, bound: float) -> None:
+        """Wait for the next change, or for ``bound`` seconds."""
+        try:
+            async with asyncio.timeout(bound), self._moved:
+                await self._moved.wait()
+        except TimeoutError:
+            return
+
+    def knows_request(self, operation: str, fingerprint: bytes) -> bool:
+        """Whether a request of the operation that was written with this schema can be read."""
+        entry = self._entries.get(operation)
+        return entry is not None and entry.requests is not None and entry.requests.knows(fingerprint)
+
     async def stop(self) -> None:
         """Disconnect."""
         await self._disconnect()

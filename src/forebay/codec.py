@@ -26,8 +26,8 @@ class Schema:
 
     Args:
         text: the schema as JSON.
-        logical: whether logical types are turned into Python's (``datetime``, ``Decimal``, …). Without, an instant stays
-            the integer that is on the wire, which spares the hot path a conversion each way.
+        logical: whether logical types are turned into Python's (``datetime``, ``Decimal``, …). Without, an instant
+            stays the integer that is on the wire, which spares the hot path a conversion each way.
 
     Attributes:
         text: the schema as JSON, as it was given.
@@ -107,6 +107,10 @@ class SchemaSet:
     def __init__(self, reader: Schema, writers: Iterable[Schema] = ()) -> None:
         self.reader = reader
         self._writers = {schema.fingerprint: schema for schema in (*writers, reader)}
+
+    def knows(self, fingerprint: bytes) -> bool:
+        """Whether one of the schemas has this fingerprint."""
+        return fingerprint in self._writers
 
     def writer(self, fingerprint: bytes) -> Schema:
         """Return the schema with this fingerprint.

@@ -28,6 +28,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from forebay import failures
+
 
 class ForebayError(Exception):
     """Base of every error that Forebay raises on purpose; its text is one sentence for a person."""
@@ -161,13 +163,18 @@ class Reject(HandlerOutcome):
     """The job can never succeed as it was asked; the caller gets 422 with this problem, and nothing is tried again.
 
     Args:
-        reason: a sentence, or a whole `Problem`.
+        reason: a sentence, or a whole `Problem`, whose type is none of Forebay's own (`forebay.failures`).
+
+    Raises:
+        ValueError: it is one of those.
     """
 
     def __init__(self, reason: str | Problem) -> None:
         self.problem = (
             reason if isinstance(reason, Problem) else Problem("rejected", "The handler rejected the request", reason)
         )
+        if self.problem.type in failures.OWN:
+            raise ValueError(f"a problem of type '{self.problem.type}' is Forebay's own to report")
         super().__init__(self.problem.detail or self.problem.title)
 
 

@@ -30,6 +30,10 @@ class Job:
     is_replay: bool = False
     _cancelled: threading.Event = field(default_factory=threading.Event, repr=False, compare=False)
 
+    def cancel(self) -> None:
+        """Say that nobody waits for the result any more; the processor's to call."""
+        self._cancelled.set()
+
     @property
     def cancelled(self) -> bool:
         """Whether nobody waits for the result any more: a handler in a thread, which cannot be stopped, looks here."""

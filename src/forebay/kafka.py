@@ -127,13 +127,23 @@ class Producer:
             log.warning("gave up after %g s on records that the broker did not acknowledge", timeout)
 
     async def send(
-        self, topic: str, value: bytes | None, *, key: bytes, headers: Headers = (), partition: int | None = None
+        self,
+        topic: str,
+        value: bytes | None,
+        *,
+        key: bytes,
+        headers: Headers = (),
+        partition: int | None = None,
+        on_delivery: Callable[[BrokerError | None], None] | None = None,
     ) -> asyncio.Future[Any]:
-        """Hand a record over and return the future of its acknowledgement.
+        """Hand a record over; return the future of its acknowledgement.
 
         Without a partition the record goes to the next one in turn, whatever its key: that balances better than hashing
         ids and costs nothing. It waits only while the topic's metadata is unknown or the buffer is full; cancelling
         that wait takes the record back, cancelling the returned future does not.
+
+        ``on_delivery`` is called once: with None when the broker has acknowledged the record, or with the error for which
+        it never will.
 
         Raises:
             MessageTooLarge: the record is larger than the topics take.
@@ -142,14 +152,24 @@ class Producer:
         if partition is None:
             partition = await self._next_partition(topic)
         try:
-            return cast(
-                "asyncio.Future[Any]",
-                await self._producer.send(topic, value, key=key, headers=headers, partition=partition),
+            sent: asyncio.Future[Any] = await self._producer.send(
+                topic, value, key=key, headers=headers, partition=partition
             )
         except MessageSizeTooLargeError as error:
             raise MessageTooLarge(len(value or b""), self._settings.max_message_bytes) from error
         except KafkaError as error:
             raise BrokerUnavailable(f"producing to {topic}: {error or type(error).__name__}") from error
+        if on_delivery is not None:
+
+            def delivered(sent: asyncio.Future[Any]) -> None:
+                error = None if sent.cancelled() else sent.exception()
+                if error is None and not sent.cancelled():
+                    on_delivery(None)
+                else:
+                    on_delivery(BrokerUnavailable(f"producing to {topic}: {error or 'the producer stopped'}"))
+
+            sent.add_done_callback(delivered)
+        return sent
 
     async def send_and_wait(
         self, topic: str, value: bytes | None, *, key: bytes, headers: Headers = (), partition: int = 0, timeout: float
@@ -161,6 +181,18 @@ class Producer:
             return int((await acknowledged).offset)
 
         return cast(int, await _within(timeout, f"producing to {topic}", produce()))
+
+    async def flush(self, timeout: float) -> None:
+        """Wait until everything handed over is acknowledged, or for ``timeout`` seconds."""
+        try:
+            async with asyncio.timeout(timeout):
+                await self._producer.flush()
+        except TimeoutError:
+            log.warning("records were not acknowledged within %g s", timeout)
+
+    def knows(self, topic: str) -> bool:
+        """Whether the topic's metadata is at hand, so that a send to it does not wait for the broker."""
+        return bool(self._producer.client.cluster.partitions_for_topic(topic))
 
     async def _next_partition(self, topic: str) -> int:
         count = self._turn.get(topic, 0) + 1

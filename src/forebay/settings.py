@@ -71,7 +71,7 @@ class Settings(BaseSettings):
     slots: int = Field(16, ge=1, description="jobs a processor runs at once")
     session_timeout: Seconds = Field(6.0, description="seconds after which a silent processor loses its partitions")
     poll_limit: Seconds = Field(30.0, description="seconds without fetching after which it gives them up itself")
-    drain: Seconds = Field(25.0, description="seconds a processor goes on working after SIGTERM")
+    drain: Seconds = Field(20.0, description="seconds a processor goes on working after SIGTERM")
 
     broker_port: Port = 9092
     data_dir: Path = Path(".forebay")

@@ -1,0 +1,150 @@
+"""Puts a gateway together and runs it: topics, catalog, producer, replies, HTTP; and takes it down in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+from collections.abc import AsyncIterator, Iterator
+from importlib.metadata import version
+from typing import Any
+
+import uvicorn
+
+from forebay import topics, tracing
+from forebay.catalog import Catalog
+from forebay.errors import ConfigurationError
+from forebay.kafka import Producer
+from forebay.settings import Settings
+from forebay_gateway import problems
+from forebay_gateway.admin import admin_app
+from forebay_gateway.dispatch import Dispatcher
+from forebay_gateway.gateway import Gateway
+from forebay_gateway.metrics import Metrics
+from forebay_gateway.replies import Replies
+from forebay_gateway.route import Router
+from forebay_gateway.spans import Spans
+from forebay_gateway.waiters import Waiters
+
+log = logging.getLogger(__name__)
+
+LAST_ANSWERS = 1.0
+"""Seconds that answers already decided have to reach their clients after the grace is over."""
+
+
+class _Server(uvicorn.Server):
+    """A uvicorn server that leaves the signals to the service it is a part of."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def serve(settings: Settings, stop: asyncio.Event | None = None) -> None:
+    """Run a gateway until SIGTERM or SIGINT, or until ``stop`` is set.
+
+    It is ready once the reply consumer is pinned and the catalog is read. At the end it is first not ready, then
+    finishes what it holds within ``shutdown_grace`` seconds, and tells whoever still waits that it is leaving.
+
+    Raises:
+        ConfigurationError: a port is taken.
+        BrokerUnavailable: the cluster does not answer.
+        TopicMismatch: a topic exists in another shape.
+    """
+    stop = stop or asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+
+    public = _listen("http", settings.http_host, settings.http_port)
+    with public, _listen("admin", settings.admin_host, settings.admin_port) as admin:
+        reply_topic = topics.replies(settings)
+        await topics.ensure(settings, [*topics.shared(settings), reply_topic])
+        metrics = Metrics()
+        waiters = Waiters(loop.time)
+        replies = Replies(settings, reply_topic.name, waiters, metrics)
+        router = Router(settings.namespace)
+        catalog = Catalog(settings, settings.instance, router.update)
+        provider = tracing.configure("gateway", settings.instance, version("forebay"), settings.trace_ratio)
+
+        def not_ready() -> str | None:
+            if stop.is_set():
+                return "the gateway is stopping"
+            return None if replies.up else "the broker does not answer, or the replies cannot be read"
+
+        async with contextlib.AsyncExitStack() as stack:
+            stack.push_async_callback(asyncio.to_thread, provider.shutdown)
+            producer = Producer(settings, settings.instance)
+            for part in (producer, replies, catalog):
+                stack.push_async_callback(part.stop)
+                await part.start()
+            dispatcher = Dispatcher(settings, producer, waiters, lambda: replies.up)
+            spans = Spans(provider, settings.namespace)
+            gateway = Gateway(router, dispatcher, spans, metrics, settings.max_body_bytes)
+            background = (catalog.follow(), replies.read(), replies.watch(), waiters.keep_deadlines())
+            async with _running(*background), _http(admin_app(metrics.registry, not_ready), admin):
+                async with _http(gateway, public) as server:
+                    log.info("%s serves http://%s:%d", settings.instance, settings.http_host, settings.http_port)
+                    await stop.wait()
+                    log.info("%s is stopping; %d requests are held", settings.instance, len(waiters))
+                    await _finish(server, waiters, settings.shutdown_grace)
+
+
+async def _finish(server: uvicorn.Server, waiters: Waiters, grace: float) -> None:
+    """Take no new connections, let the held requests end, and let nobody hang."""
+    server.should_exit = True
+    try:
+        async with asyncio.timeout(grace):
+            await waiters.emptied()
+    except TimeoutError:
+        log.warning("%d requests are still held after %g s", len(waiters), grace)
+        waiters.fail_all(problems.stopping())
+
+
+def _listen(name: str, host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot listen on {host}:{port}: {error.strerror}; choose another with FOREBAY_{name.upper()}_PORT"
+        ) from error
+
+
+@contextlib.asynccontextmanager
+async def _http(app: Any, listener: socket.socket) -> AsyncIterator[uvicorn.Server]:
+    server = _Server(
+        uvicorn.Config(
+            app,
+            loop="none",
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            date_header=False,
+            timeout_graceful_shutdown=None,
+        )
+    )
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        yield server
+    finally:
+        server.should_exit = True
+        await task
+
+
+@contextlib.asynccontextmanager
+async def _running(*coroutines: Any) -> AsyncIterator[None]:
+    """Run background work for the length of the block; a failure in it ends the block."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(coroutine) for coroutine in coroutines]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()

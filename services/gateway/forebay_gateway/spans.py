@@ -1,0 +1,132 @@
+"""The gateway's spans, after OpenTelemetry's semantic conventions for HTTP and messaging.
+
+Only a sampled request has spans to write: for the others the pipeline carries one context along and skips the rest.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, set_span_in_context
+
+from forebay import tracing
+from forebay.errors import BrokerError
+from forebay.kafka import Headers, Record
+from forebay_gateway.route import Route
+
+_TRACE_FIELDS = ((b"traceparent", "traceparent"), (b"tracestate", "tracestate"))
+
+
+class Spans:
+    """Begins the spans of requests.
+
+    Args:
+        provider: of this process.
+        namespace: prefix of the topics, for the name of the reply's span.
+    """
+
+    def __init__(self, provider: TracerProvider, namespace: str) -> None:
+        self._tracer = provider.get_tracer("forebay.gateway")
+        self._replies = f"{namespace}replies.{{instance}}"
+
+    def begin(self, route: Route, headers: dict[bytes, bytes]) -> RequestSpans:
+        """Begin the SERVER span of a request, as part of the caller's trace where it names one."""
+        parent = Context()
+        if b"traceparent" in headers:
+            carrier = {name: headers[raw].decode("latin-1") for raw, name in _TRACE_FIELDS if raw in headers}
+            caller = tracing.from_text(carrier)
+            if caller.is_valid:
+                parent = tracing.as_parent(caller)
+        server = self._tracer.start_span(f"POST {route.path}", parent, SpanKind.SERVER)
+        return RequestSpans(self._tracer, self._replies, route, server)
+
+
+class RequestSpans:
+    """The spans of one request: SERVER, under it PRODUCER; the CONSUMER of the reply hangs under the span that sent it.
+
+    Attributes:
+        recording: whether the request is sampled.
+    """
+
+    __slots__ = ("_producer", "_replies", "_route", "_server", "_tracer", "recording")
+
+    def __init__(self, tracer: Tracer, replies: str, route: Route, server: Span) -> None:
+        self._tracer = tracer
+        self._replies = replies
+        self._route = route
+        self._server = server
+        self._producer: Span | None = None
+        self.recording = server.is_recording()
+
+    def publish(self) -> Headers:
+        """Begin the PRODUCER span; return the headers that carry it on."""
+        if not self.recording:
+            return tracing.to_headers(self._server.get_span_context())
+        self._producer = self._tracer.start_span(
+            f"send {self._route.topic}",
+            set_span_in_context(self._server, Context()),
+            SpanKind.PRODUCER,
+            {
+                "messaging.system": "kafka",
+                "messaging.operation.name": "send",
+                "messaging.operation.type": "send",
+                "messaging.destination.name": self._route.topic,
+            },
+        )
+        return tracing.to_headers(self._producer.get_span_context())
+
+    def delivered(self, error: BrokerError | None) -> None:
+        """End the PRODUCER span: the broker has acknowledged the job, or never will."""
+        if self._producer is not None:
+            if error is not None:
+                self._producer.set_attribute("error.type", type(error).__name__)
+                self._producer.set_status(Status(StatusCode.ERROR, str(error)))
+            self._producer.end()
+
+    def returned(self, reply: Record, seen: int) -> None:
+        """Write the CONSUMER span of the reply, which came at ``seen`` in nanoseconds since the epoch and is answered
+        now."""
+        sender = tracing.from_headers(reply.headers)
+        if not sender.is_valid:
+            return
+        span = self._tracer.start_span(
+            f"process {self._replies}",
+            tracing.as_parent(sender),
+            SpanKind.CONSUMER,
+            {
+                "messaging.system": "kafka",
+                "messaging.operation.name": "process",
+                "messaging.operation.type": "process",
+                "messaging.destination.name": reply.topic,
+                "messaging.destination.template": self._replies,
+                "messaging.destination.partition.id": str(reply.partition),
+                "messaging.kafka.offset": reply.offset,
+                "messaging.kafka.message.key": (reply.key or b"").decode("utf-8", "replace"),
+                "messaging.message.body.size": len(reply.value or b""),
+            },
+            start_time=seen,
+        )
+        span.end()
+
+    def answered(self, status: int, request_id: str | None, problem: str | None) -> None:
+        """End the SERVER span with what the client was told."""
+        attributes: dict[str, Any] = {
+            "http.request.method": "POST",
+            "http.route": self._route.path,
+            "url.path": self._route.path,
+            "url.scheme": "http",
+            "http.response.status_code": status,
+            "forebay.operation": self._route.operation,
+            "forebay.tier": self._route.tier,
+        }
+        if request_id is not None:
+            attributes["forebay.request.id"] = request_id
+        if problem is not None:
+            attributes["error.type"] = problem
+        self._server.set_attributes(attributes)
+        if status >= 500:
+            self._server.set_status(Status(StatusCode.ERROR, problem))
+        self._server.end(time.time_ns())

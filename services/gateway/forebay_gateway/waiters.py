@@ -1,0 +1,118 @@
+"""Who waits for which answer: the table between the requests that are held and the replies that come home."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+from enum import Enum, auto
+
+from forebay.deadlines import Deadlines
+from forebay.kafka import Record
+
+TICK = 0.02
+"""Seconds by which a deadline may be noticed late."""
+
+REMEMBERED = 10_000
+"""How many answered requests are remembered, to tell a duplicate reply from a late one."""
+
+
+class DeadlinePassed(Exception):
+    """The waiter's deadline came before its reply."""
+
+
+class Fate(Enum):
+    """What became of a reply."""
+
+    TAKEN = auto()
+    LATE = auto()
+    DUPLICATE = auto()
+
+
+class Waiter:
+    """One held request.
+
+    Attributes:
+        reply: resolved with the record of the reply, or failed.
+        deadline: on the loop's clock, in seconds.
+    """
+
+    __slots__ = ("deadline", "reply")
+
+    def __init__(self, reply: asyncio.Future[Record], deadline: float) -> None:
+        self.reply = reply
+        self.deadline = deadline
+
+
+class Waiters:
+    """The requests that are held, by request id.
+
+    Args:
+        clock: seconds, monotonic; the loop's.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._waiting: dict[bytes, Waiter] = {}
+        self._answered: OrderedDict[bytes, None] = OrderedDict()
+        self._deadlines: Deadlines[bytes] = Deadlines(TICK, clock())
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def register(self, request_id: bytes, deadline: float) -> Waiter:
+        """Hold a request until its reply, or until ``deadline``."""
+        waiter = Waiter(asyncio.get_running_loop().create_future(), deadline)
+        self._waiting[request_id] = waiter
+        self._deadlines.add(request_id, deadline)
+        self._empty.clear()
+        return waiter
+
+    def resolve(self, request_id: bytes, record: Record) -> Fate:
+        """Give a reply to whoever waits for it; one that nobody waits for changes nothing."""
+        waiter = self._waiting.get(request_id)
+        if waiter is None:
+            return Fate.DUPLICATE if request_id in self._answered else Fate.LATE
+        if waiter.reply.done():
+            return Fate.DUPLICATE if waiter.reply.exception() is None else Fate.LATE
+        waiter.reply.set_result(record)
+        return Fate.TAKEN
+
+    def fail(self, request_id: bytes, error: Exception) -> None:
+        """End a wait with an error; a request that is not held any more is passed over."""
+        waiter = self._waiting.get(request_id)
+        if waiter is not None and not waiter.reply.done():
+            waiter.reply.set_exception(error)
+
+    def fail_all(self, error: Exception) -> None:
+        """End every wait with an error: nobody is left hanging when the gateway goes."""
+        for request_id in list(self._waiting):
+            self.fail(request_id, error)
+
+    def forget(self, request_id: bytes) -> None:
+        """Stop holding a request; those that were answered are remembered for a while."""
+        waiter = self._waiting.pop(request_id)
+        self._deadlines.discard(request_id, waiter.deadline)
+        if waiter.reply.done() and not waiter.reply.cancelled() and waiter.reply.exception() is None:
+            self._answered[request_id] = None
+            if len(self._answered) > REMEMBERED:
+                self._answered.popitem(last=False)
+        if not self._waiting:
+            self._empty.set()
+
+    def expire(self) -> None:
+        """Fail the waits whose deadline has passed."""
+        for request_id in self._deadlines.due(self._clock()):
+            self.fail(request_id, DeadlinePassed())
+
+    async def keep_deadlines(self) -> None:
+        """Fail each wait at its deadline, until cancelled; run it as a task."""
+        while True:
+            await asyncio.sleep(TICK)
+            self.expire()
+
+    async def emptied(self) -> None:
+        """Wait until no request is held."""
+        await self._empty.wait()

@@ -1,0 +1,148 @@
+"""One call of a handler, and what it raised or returned, in a form that crosses threads and processes.
+
+The functions at the end run in a process of their own, for operations with ``cpu=True``.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+import traceback
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from forebay import failures
+from forebay.app import Operation, load_app
+from forebay.codec import Schema
+from forebay.errors import CodecError, Problem, Reject, RetryAfter
+from forebay.job import Job
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What a handler raised.
+
+    Attributes:
+        problem: for the caller; it holds no traceback.
+        retry_after: seconds, where the handler raised `RetryAfter`.
+        traceback: for the log; None where the handler meant it.
+    """
+
+    problem: Problem
+    retry_after: float | None = None
+    traceback: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A finished call. Instants are in microseconds since the epoch.
+
+    Attributes:
+        started: when the handler was called.
+        finished: when it was done.
+        payload: its result, encoded; empty where it failed.
+        failure: what it raised; None where it returned.
+    """
+
+    started: int
+    finished: int
+    payload: bytes = b""
+    failure: Failure | None = None
+
+
+def call(operation: Operation, request: Any, job: Job) -> Call:
+    """Call a plain handler."""
+    started = now()
+    try:
+        value = operation.call(request, job)
+        finished = now()
+        return Call(started, finished, encode(operation, value))
+    except Exception as error:
+        return Call(started, now(), failure=failure_of(error))
+
+
+def now() -> int:
+    """Microseconds since the epoch."""
+    return time.time_ns() // 1000
+
+
+class UnusableResult(Exception):
+    """The handler returned what its declared type cannot hold."""
+
+
+def encode(operation: Operation, value: Any) -> bytes:
+    """Encode a handler's result; raises `UnusableResult`."""
+    try:
+        return operation.result.encode(value)
+    except Exception as error:  # fastavro and msgspec raise bare errors of many types for a value that does not fit
+        raise UnusableResult(f"{type(error).__name__}: {error}") from error
+
+
+def failure_of(error: Exception) -> Failure:
+    """Say what an exception means for the job.
+
+    The text of one that is a surprise may hold secrets, so the caller is told its type only.
+    """
+    if isinstance(error, Reject):
+        return Failure(error.problem)
+    if isinstance(error, RetryAfter):
+        problem = Problem(failures.RETRY_LATER, "The job could not be done now", error.reason)
+        return Failure(problem, retry_after=error.seconds)
+    trace = "".join(traceback.format_exception(error))
+    if isinstance(error, UnusableResult):
+        problem = Problem(
+            failures.UNUSABLE_RESULT, "The handler returned something unusable", "the processor's log says what"
+        )
+        return Failure(problem, traceback=trace)
+    problem = Problem(failures.HANDLER_FAILED, "The handler failed", f"it raised {type(error).__name__}")
+    return Failure(problem, traceback=trace)
+
+
+@dataclass(frozen=True, slots=True)
+class JobFields:
+    """A `Job` without the event by which it is cancelled, which stays in its process."""
+
+    id: str
+    key: str
+    tenant: str
+    attempt: int
+    deadline_ms: int
+    is_replay: bool
+
+    def job(self) -> Job:
+        """Make the handler's `Job`."""
+        return Job(
+            id=self.id,
+            key=self.key,
+            tenant=self.tenant,
+            attempt=self.attempt,
+            deadline=datetime.fromtimestamp(self.deadline_ms / 1000, UTC),
+            is_replay=self.is_replay,
+            _cancelled=threading.Event(),
+        )
+
+
+_operations: dict[str, Operation] = {}
+"""The app's operations, in a process of its own; filled once, when it begins."""
+
+
+def begin_process(reference: str, app_dir: Path | None) -> None:
+    """Load the app; Ctrl-C is the parent's to handle."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _operations.update(load_app(reference, app_dir).operations)
+
+
+def call_in_process(name: str, payload: bytes, writer: str | None, fields: JobFields) -> Call:
+    """Decode a payload and call the handler, both away from the processor's loop."""
+    operation = _operations[name]
+    try:
+        request = operation.request.decode(payload, Schema(writer) if writer else None)
+    except (CodecError, msgspec.ValidationError) as error:
+        problem = Problem(failures.UNREADABLE_JOB, "The job cannot be read", str(error))
+        return Call(now(), now(), failure=Failure(problem))
+    return call(operation, request, fields.job())

@@ -1,0 +1,208 @@
+"""fetch: bring in the jobs of one tier, never waiting for a handler, a send or a commit.
+
+Two fetches are never far apart, so that Kafka's poll limit says nothing about how long a handler may take: a tier that
+is full goes on polling with its partitions paused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+
+import forebay_schemas.topics as names
+from forebay import tracing
+from forebay.errors import BrokerError, CodecError
+from forebay.kafka import GroupConsumer, Record, header
+from forebay.messages import decode_job
+from forebay.settings import Settings
+from forebay_processor.offsets import PartitionOffsets
+from forebay_processor.schedule import Scheduler
+from forebay_processor.work import Work
+from forebay_schemas.headers import ATTEMPT
+
+log = logging.getLogger(__name__)
+
+WINDOW = 1000
+"""Offsets of a partition that may be outstanding: so many jobs at most run twice after a crash."""
+
+_POLL = 0.5
+_BACK_OFF = 0.5
+_COMMIT_BOUND = 5.0
+
+
+class TierFetcher:
+    """Reads the jobs of one tier as a member of its group, and keeps account of their offsets.
+
+    Args:
+        settings: where the cluster is, and the group's limits.
+        tier: the lane to read.
+        processor: id of this processor.
+        scheduler: takes the jobs.
+        on_work: called after jobs were offered to it.
+        on_undecodable: called with a record that is no job, and the error that says why.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        tier: str,
+        processor: str,
+        scheduler: Scheduler,
+        *,
+        on_work: Callable[[], None],
+        on_undecodable: Callable[[TierFetcher, Record, CodecError], None],
+    ) -> None:
+        self.tier = tier
+        self._scheduler = scheduler
+        self._on_work = on_work
+        self._on_undecodable = on_undecodable
+        self._offsets: dict[int, PartitionOffsets] = {}
+        self._owned: frozenset[int] = frozenset()
+        self._paused: frozenset[int] = frozenset()
+        self._accepting = True
+        self._room = asyncio.Event()
+        self._consumer = GroupConsumer(
+            settings,
+            processor,
+            names.jobs(settings.namespace, tier),
+            names.group(settings.namespace, tier),
+            on_revoked=self._revoked,
+            on_assigned=self._assigned,
+        )
+
+    @property
+    def owned(self) -> frozenset[int]:
+        """The partitions that are this processor's now."""
+        return self._owned
+
+    async def start(self) -> None:
+        """Join the group."""
+        await self._consumer.start()
+
+    async def stop(self) -> None:
+        """Commit what is settled and leave the group."""
+        await self.commit()
+        await self._consumer.stop()
+
+    def stop_accepting(self) -> None:
+        """Take in no more jobs; go on polling, so that the partitions stay ours while the last jobs finish."""
+        self._accepting = False
+        self._room.set()
+
+    def wake(self) -> None:
+        """Tell that jobs have left the scheduler, so that there may be room."""
+        self._room.set()
+
+    def settle(self, record: Record) -> None:
+        """Mark a record as done with."""
+        offsets = self._offsets.get(record.partition)
+        if offsets is not None:
+            offsets.settle(record.offset)
+
+    async def run(self) -> None:
+        """Fetch until cancelled; run it as a task."""
+        while True:
+            room = self._scheduler.room(self.tier) if self._accepting else 0
+            self._hold(room)
+            try:
+                if room:
+                    self._take(await self._consumer.fetch(_POLL, room))
+                else:
+                    await self._consumer.fetch(0, 1)
+                    await self._wait_for_room()
+            except BrokerError as error:
+                log.warning("%s: %s", self.tier, error)
+                await asyncio.sleep(_BACK_OFF)
+
+    async def commit(self) -> None:
+        """Commit the settled prefix of each partition that has moved on."""
+        positions = {
+            partition: position
+            for partition in self._owned
+            if (offsets := self._offsets.get(partition)) and (position := offsets.committable) is not None
+        }
+        if not positions:
+            return
+        try:
+            if await self._consumer.commit(positions, _COMMIT_BOUND):
+                for partition, position in positions.items():
+                    if partition in self._offsets:
+                        self._offsets[partition].committed(position)
+            else:
+                log.info("%s: the group moved on before a commit; the new owners run those jobs again", self.tier)
+        except BrokerError as error:
+            log.warning("%s: %s", self.tier, error)
+
+    async def _wait_for_room(self) -> None:
+        self._room.clear()
+        try:
+            async with asyncio.timeout(_POLL):
+                await self._room.wait()
+        except TimeoutError:
+            return
+
+    def _hold(self, room: int) -> None:
+        """Pause the partitions that have to wait, resume the others."""
+        wanted = (
+            frozenset(partition for partition in self._owned if self._offsets[partition].full) if room else self._owned
+        )
+        if wanted != self._paused:
+            self._consumer.pause(wanted - self._paused)
+            self._consumer.resume(self._paused - wanted)
+            self._paused = wanted
+
+    def _take(self, records: list[Record]) -> None:
+        now = time.time_ns() // 1000
+        for record in records:
+            offsets = self._offsets.get(record.partition)
+            if offsets is None or not offsets.add(record.offset):
+                continue
+            try:
+                job = decode_job(record.value or b"")
+            except CodecError as error:
+                self._on_undecodable(self, record, error)
+                continue
+            attempt = header(record, ATTEMPT) if len(record.headers) > 1 else None
+            self._scheduler.offer(
+                Work(
+                    job=job,
+                    record=record,
+                    tier=self.tier,
+                    attempt=int(attempt) if attempt and attempt.isdigit() else 1,
+                    sender=tracing.from_headers(record.headers),
+                    enqueued=record.timestamp * 1000,
+                    fetched=now,
+                )
+            )
+        if records:
+            self._on_work()
+
+    async def _revoked(self, partitions: frozenset[int]) -> None:
+        """Commit what is settled, and hand back what was not started; what runs goes on, and is answered."""
+        await self.commit()
+        withdrawn = self._scheduler.withdraw(
+            lambda work: work.tier == self.tier and work.record.partition in partitions
+        )
+        for partition in partitions:
+            if partition in self._offsets:
+                self._offsets[partition].hand_back(
+                    work.record.offset for work in withdrawn if work.record.partition == partition
+                )
+        self._owned -= partitions
+        self._paused -= partitions
+
+    async def _assigned(self, partitions: frozenset[int]) -> None:
+        """Begin with the partitions that are ours now; forget the account of those that did not come back."""
+        self._offsets = {
+            partition: self._offsets.get(partition) or PartitionOffsets(WINDOW) for partition in partitions
+        }
+        for partition in partitions:
+            committed = await self._consumer.committed(partition)
+            if committed is not None:
+                self._offsets[partition].committed(committed)
+        self._owned = partitions
+        self._paused = frozenset()
+        if partitions:
+            log.info("%s: reads partitions %s", self.tier, ", ".join(map(str, sorted(partitions))))

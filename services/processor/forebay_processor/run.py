@@ -1,0 +1,217 @@
+"""run: call the handler where it belongs: on the loop, in a thread, or in a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import multiprocessing
+import os
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from opentelemetry.trace import Span, use_span
+from pebble import ProcessPool, ThreadPool
+
+from forebay import failures
+from forebay.app import Forebay, Operation, Runs
+from forebay.catalog import Catalog
+from forebay.codec import Schema
+from forebay.errors import CodecError, Problem
+from forebay.kafka import header
+from forebay.messages import ProblemMessage
+from forebay_processor.call import (
+    Call,
+    Failure,
+    JobFields,
+    begin_process,
+    call,
+    call_in_process,
+    encode,
+    failure_of,
+    now,
+)
+from forebay_processor.work import Result, Work
+from forebay_schemas.headers import REPLAY_ID
+
+log = logging.getLogger(__name__)
+
+CATALOG_LAG = 2.0
+"""Seconds to wait for the catalog to bring a schema that a job was written with."""
+
+
+class Runner:
+    """Runs jobs.
+
+    Args:
+        app: declares the operations.
+        reference: names the app to the processes that run CPU work.
+        app_dir: where they look for it.
+        catalog: knows the schemas that payloads were written with.
+        slots: how many jobs run at once.
+    """
+
+    def __init__(self, app: Forebay, reference: str, app_dir: Path | None, catalog: Catalog, slots: int) -> None:
+        self._operations = app.operations
+        self._catalog = catalog
+        self._in_threads: dict[Work, asyncio.Future[Call]] = {}
+        kinds = {operation.runs for operation in self._operations.values()}
+        self._threads = ThreadPool(max_workers=slots) if Runs.IN_THREAD in kinds else None
+        self._processes = (
+            ProcessPool(
+                max_workers=min(slots, os.cpu_count() or 1),
+                initializer=begin_process,
+                initargs=(reference, app_dir),
+                context=multiprocessing.get_context("spawn"),
+            )
+            if Runs.IN_PROCESS in kinds
+            else None
+        )
+
+    def stop(self) -> None:
+        """End what runs in processes at once; a thread that does not return ends with this process."""
+        if self._threads is not None:
+            self._threads.stop()  # type: ignore[no-untyped-call]
+        if self._processes is not None:
+            self._processes.stop()  # type: ignore[no-untyped-call]
+            self._processes.join()
+
+    async def run(self, work: Work, span: Span) -> Result:
+        """Run a job's handler to its end, whatever that is, with ``span`` as the current one.
+
+        Cancelling this stops a handler on the loop or in a process. One in a thread cannot be stopped:
+        ``job.cancelled`` tells it, and `vacated` waits for it.
+        """
+        try:
+            operation, writer = await self._resolve(work)
+            payload = work.job["payload"]
+            request = None if operation.runs is Runs.IN_PROCESS else operation.request.decode(payload, writer)
+        except (CodecError, msgspec.ValidationError) as error:
+            return unreadable(str(error))
+        if operation.runs is Runs.ON_LOOP:
+            done = await self._on_loop(operation, request, work, span)
+        elif operation.runs is Runs.IN_THREAD:
+            done = await self._in_thread(operation, request, work, span)
+        else:
+            done = await self._in_process(operation, work, writer)
+        return _result(operation, work, done)
+
+    async def vacated(self, work: Work) -> None:
+        """Wait until a job's handler, which may be in a thread that outlives its deadline, is out of its slot."""
+        thread = self._in_threads.pop(work, None)
+        if thread is not None:
+            await asyncio.wait([thread])
+
+    async def _resolve(self, work: Work) -> tuple[Operation, Schema | None]:
+        """Find the operation, and the schema that wrote the payload; None where it is the operation's own.
+
+        Raises:
+            CodecError: there is no such operation here, or no such schema.
+        """
+        name, fingerprint = work.job["operation"], work.job["payload_schema"]
+        operation = self._operations.get(name)
+        if operation is None:
+            raise CodecError(f"no operation '{name}' is declared here")
+        own = operation.request.schema
+        if (own.fingerprint if own else None) == fingerprint:
+            return operation, None
+        if own is None or fingerprint is None:
+            raise CodecError(f"operation '{name}' and its payload disagree on whether there is a schema")
+        if not self._catalog.knows_request(name, fingerprint):
+            await self._catalog.changed(CATALOG_LAG)
+        requests = self._catalog.entries[name].requests
+        return operation, requests.writer(fingerprint) if requests else None
+
+    async def _on_loop(self, operation: Operation, request: Any, work: Work, span: Span) -> Call:
+        started = now()
+        try:
+            with use_span(span, record_exception=False, set_status_on_exception=False):
+                value = await operation.call(request, _fields(work).job())
+            finished = now()
+            return Call(started, finished, encode(operation, value))
+        except Exception as error:
+            return Call(started, now(), failure=failure_of(error))
+
+    async def _in_thread(self, operation: Operation, request: Any, work: Work, span: Span) -> Call:
+        job = _fields(work).job()
+
+        def in_span() -> Call:
+            with use_span(span, record_exception=False, set_status_on_exception=False):
+                return call(operation, request, job)
+
+        assert self._threads is not None  # noqa: S101 - made where an operation needs it
+        scheduled: Future[Call] = self._threads.schedule(in_span)
+        thread = self._in_threads[work] = asyncio.wrap_future(scheduled)
+        try:
+            return await asyncio.shield(thread)
+        except asyncio.CancelledError:
+            job.cancel()
+            raise
+
+    async def _in_process(self, operation: Operation, work: Work, writer: Schema | None) -> Call:
+        assert self._processes is not None  # noqa: S101 - made where an operation needs it
+        arguments = (operation.name, work.job["payload"], writer.text if writer else None, _fields(work))
+        started = now()
+        try:
+            return await asyncio.wrap_future(self._processes.schedule(call_in_process, args=arguments))
+        except Exception as error:  # not the handler's, which come in a Call: the process itself died under the job
+            log.error("operation %s: the process of job %s ended: %s", operation.name, work.job["request_id"], error)
+            problem = Problem(failures.HANDLER_FAILED, "The handler failed", "the process that ran it ended")
+            return Call(started, now(), failure=Failure(problem))
+
+
+def unreadable(reason: str) -> Result:
+    """Return the result of a job that cannot be read, and so never run."""
+    instant = now()
+    problem = ProblemMessage(
+        type=failures.UNREADABLE_JOB,
+        title="The job cannot be read",
+        detail=f"{reason}; it is kept among the dead letters",
+    )
+    return Result("FAILED", instant, instant, problem=problem, dead=True)
+
+
+def expired(started: int | None = None) -> Result:
+    """Return the result of a job whose deadline passed, before its handler was called or while it ran."""
+    instant = now()
+    when = "before it was run" if started is None else "while it ran"
+    problem = ProblemMessage(type=failures.DEADLINE_PASSED, title="The deadline passed", detail=f"it passed {when}")
+    return Result("EXPIRED", started or instant, instant, problem=problem)
+
+
+def _fields(work: Work) -> JobFields:
+    job = work.job
+    return JobFields(
+        id=job["request_id"],
+        key=job["idempotency_key"] or job["request_id"],
+        tenant=job["tenant"],
+        attempt=work.attempt,
+        deadline_ms=job["deadline"],
+        is_replay=header(work.record, REPLAY_ID) is not None,
+    )
+
+
+def _result(operation: Operation, work: Work, done: Call) -> Result:
+    if done.failure is None:
+        schema = operation.result.schema
+        return Result(
+            "COMPLETED",
+            done.started,
+            done.finished,
+            payload=done.payload,
+            payload_schema=schema.fingerprint if schema else None,
+            content_type=operation.result.media_type,
+        )
+    failure = done.failure
+    if failure.traceback is not None:
+        log.error("operation %s failed on job %s\n%s", operation.name, work.job["request_id"], failure.traceback)
+    problem = failure.problem
+    return Result(
+        "FAILED",
+        done.started,
+        done.finished,
+        problem=ProblemMessage(type=problem.type, title=problem.title, detail=problem.detail),
+        not_before=done.finished // 1000 + round(failure.retry_after * 1000) if failure.retry_after else None,
+        dead=problem.type == failures.UNREADABLE_JOB,
+    )

@@ -1,0 +1,109 @@
+"""schedule: which job runs next, and how many of each tier at once.
+
+Each tier has slots reserved; what is not reserved goes to whoever needs it, the most urgent tier first. So urgent work
+never waits behind a processor full of slow work, and no tier starves.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+
+from forebay.errors import ConfigurationError
+from forebay_processor.work import Work
+
+
+def reserves(slots: int, tiers: Iterable[str]) -> dict[str, int]:
+    """Return how many slots each tier keeps, the most urgent tier first: a quarter, an eighth, …, and at least one.
+
+    Raises:
+        ConfigurationError: there are fewer slots than tiers.
+    """
+    names = list(tiers)
+    if slots < len(names):
+        raise ConfigurationError(f"setting slots = {slots}: each of the tiers {', '.join(names)} needs one")
+    return {name: max(1, slots >> (place + 2)) if place < len(names) - 1 else 1 for place, name in enumerate(names)}
+
+
+class Scheduler:
+    """The jobs that wait here, and the slots they wait for.
+
+    Args:
+        slots: how many jobs run at once.
+        reserved: how many of the slots each tier keeps, the most urgent tier first.
+        backlog: how many jobs of a tier may wait here; the others wait in the topic.
+        backlog_bytes: how many bytes of payload may wait here, of all tiers together.
+    """
+
+    def __init__(self, slots: int, reserved: Mapping[str, int], *, backlog: int, backlog_bytes: int) -> None:
+        self._queues: dict[str, deque[Work]] = {tier: deque() for tier in reserved}
+        self._reserved = dict(reserved)
+        self._used = dict.fromkeys(reserved, 0)
+        self._free = slots
+        self._backlog = backlog
+        self._bytes_left = backlog_bytes
+
+    @property
+    def running(self) -> int:
+        """How many slots are taken."""
+        return sum(self._used.values())
+
+    def room(self, tier: str) -> int:
+        """Return how many more jobs of a tier may be fetched; 0 while the payloads here fill their memory."""
+        return max(0, self._backlog - len(self._queues[tier])) if self._bytes_left > 0 else 0
+
+    def offer(self, work: Work) -> None:
+        """Put a job in the queue of its tier."""
+        self._queues[work.tier].append(work)
+        self._bytes_left -= work.size
+
+    def expired(self, now_ms: int) -> list[Work]:
+        """Take out the jobs at the head of each queue whose deadline has passed; they need no slot."""
+        gone = []
+        for queue in self._queues.values():
+            while queue and queue[0].job["deadline"] <= now_ms:
+                gone.append(self._pop(queue))
+        return gone
+
+    def take(self) -> Work | None:
+        """Take out the job to run next, and a slot for it; None while there is no job or no slot for one."""
+        if self._free <= 0:
+            return None
+        for tier, queue in self._queues.items():
+            if queue and self._may_start(tier):
+                self._used[tier] += 1
+                self._free -= 1
+                return self._pop(queue)
+        return None
+
+    def release(self, tier: str) -> None:
+        """Give back the slot of a job that is done."""
+        self._used[tier] -= 1
+        self._free += 1
+
+    def withdraw(self, belongs: Callable[[Work], bool]) -> list[Work]:
+        """Take out every waiting job for which ``belongs`` says so: it is not ours to run any more."""
+        withdrawn = []
+        for tier, queue in self._queues.items():
+            kept: deque[Work] = deque()
+            for work in queue:
+                if belongs(work):
+                    withdrawn.append(work)
+                    self._bytes_left += work.size
+                else:
+                    kept.append(work)
+            self._queues[tier] = kept
+        return withdrawn
+
+    def _may_start(self, tier: str) -> bool:
+        if self._used[tier] < self._reserved[tier]:
+            return True
+        kept_for_others = sum(
+            max(0, reserved - self._used[other]) for other, reserved in self._reserved.items() if other != tier
+        )
+        return self._free > kept_for_others
+
+    def _pop(self, queue: deque[Work]) -> Work:
+        work = queue.popleft()
+        self._bytes_left += work.size
+        return work

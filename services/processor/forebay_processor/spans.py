@@ -1,0 +1,126 @@
+"""The processor's spans, after OpenTelemetry's semantic conventions for messaging.
+
+The wait in the queue is a span of its own, written when it is over. Only a sampled job has spans to write.
+"""
+
+from __future__ import annotations
+
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanKind, Status, StatusCode, Tracer, set_span_in_context
+
+import forebay_schemas.topics as names
+from forebay import tracing
+from forebay.errors import BrokerError
+from forebay.kafka import Headers
+from forebay_processor.work import Result, Work
+
+
+class Spans:
+    """Begins the spans of jobs.
+
+    Args:
+        provider: of this process.
+        namespace: prefix of topics and groups.
+    """
+
+    def __init__(self, provider: TracerProvider, namespace: str) -> None:
+        self._tracer = provider.get_tracer("forebay.processor")
+        self._namespace = namespace
+        self._replies = f"{namespace}replies.{{instance}}"
+
+    def begin(self, work: Work) -> JobSpans:
+        """Write the span of the wait in the queue, and begin the CONSUMER span under the send, linked to it."""
+        if not work.sender.trace_flags.sampled:
+            return JobSpans(self._tracer, self._replies, work, None)
+        parent = tracing.as_parent(work.sender)
+        topic = work.record.topic
+        queue = self._tracer.start_span(
+            f"queue {topic}",
+            parent,
+            attributes={"messaging.system": "kafka", "messaging.destination.name": topic, "forebay.tier": work.tier},
+            start_time=work.enqueued * 1000,
+        )
+        process = self._tracer.start_span(
+            f"process {topic}",
+            parent,
+            SpanKind.CONSUMER,
+            {
+                "messaging.system": "kafka",
+                "messaging.operation.name": "process",
+                "messaging.operation.type": "process",
+                "messaging.destination.name": topic,
+                "messaging.destination.partition.id": str(work.record.partition),
+                "messaging.consumer.group.name": names.group(self._namespace, work.tier),
+                "messaging.kafka.offset": work.record.offset,
+                "messaging.kafka.message.key": (work.record.key or b"").decode("utf-8", "replace"),
+                "messaging.message.body.size": len(work.record.value or b""),
+                "forebay.request.id": work.job["request_id"],
+                "forebay.operation": work.job["operation"],
+                "forebay.attempt": work.attempt,
+            },
+            [Link(work.sender)],
+        )
+        queue.end()
+        return JobSpans(self._tracer, self._replies, work, process)
+
+
+class JobSpans:
+    """The spans of one job: CONSUMER, under it the handler's INTERNAL and the reply's PRODUCER.
+
+    Attributes:
+        handler: to be the current span while the handler runs; for a job that is not sampled it records nothing, but
+            the
+            handler's own spans still belong to the caller's trace.
+    """
+
+    __slots__ = ("_process", "_replies", "_send", "_tracer", "_work", "handler")
+
+    def __init__(self, tracer: Tracer, replies: str, work: Work, process: Span | None) -> None:
+        self._tracer = tracer
+        self._replies = replies
+        self._work = work
+        self._process = process
+        self._send: Span | None = None
+        self.handler: Span = NonRecordingSpan(work.sender)
+        if process is not None:
+            self.handler = tracer.start_span(work.job["operation"], set_span_in_context(process, Context()))
+
+    def ran(self, result: Result) -> None:
+        """End the handler's span with what came of it."""
+        if self._process is None:
+            return
+        problem = result.problem
+        if problem is not None:
+            for span in (self.handler, self._process):
+                span.set_attribute("error.type", problem["type"])
+                span.set_status(Status(StatusCode.ERROR, problem["title"]))
+        self._process.set_attribute("forebay.outcome", result.outcome)
+        self.handler.end()
+
+    def reply(self) -> Headers:
+        """Begin the PRODUCER span of the reply; return the headers that carry it on."""
+        if self._process is None:
+            return tracing.to_headers(self._work.sender) if self._work.sender.is_valid else []
+        self._send = self._tracer.start_span(
+            f"send {self._replies}",
+            set_span_in_context(self._process, Context()),
+            SpanKind.PRODUCER,
+            {
+                "messaging.system": "kafka",
+                "messaging.operation.name": "send",
+                "messaging.operation.type": "send",
+                "messaging.destination.name": self._work.job["reply_topic"],
+                "messaging.destination.template": self._replies,
+            },
+        )
+        return tracing.to_headers(self._send.get_span_context())
+
+    def end(self, error: BrokerError | None) -> None:
+        """End what is open: the broker has acknowledged the reply, or never will."""
+        for span in (self._send, self._process):
+            if span is not None:
+                if error is not None:
+                    span.set_attribute("error.type", type(error).__name__)
+                    span.set_status(Status(StatusCode.ERROR, str(error)))
+                span.end()

@@ -1,0 +1,55 @@
+"""Many deadlines kept by one coarse clock, in place of a timer for each.
+
+A hashed timing wheel (Varghese and Lauck, 1987) without the wrap-around: adding and discarding cost a set entry each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Generic, TypeVar
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+class Deadlines(Generic[Key]):
+    """Keys with the instant at which each is due.
+
+    Args:
+        tick: seconds between two looks at the clock, and so how late a key may be reported; never early.
+        now: the instant to start from, on the caller's clock, in seconds.
+    """
+
+    __slots__ = ("_buckets", "_next", "tick")
+
+    def __init__(self, tick: float, now: float) -> None:
+        self.tick = tick
+        self._buckets: dict[int, set[Key]] = {}
+        self._next = self._bucket(now)
+
+    def _bucket(self, instant: float) -> int:
+        return int(instant / self.tick) + 1
+
+    def add(self, key: Key, deadline: float) -> None:
+        """Keep ``key`` until ``deadline``; one that has passed is due at the next look."""
+        bucket = max(self._bucket(deadline), self._next)
+        keys = self._buckets.get(bucket)
+        if keys is None:
+            self._buckets[bucket] = {key}
+        else:
+            keys.add(key)
+
+    def discard(self, key: Key, deadline: float) -> None:
+        """Forget ``key``, which was added with ``deadline``; a key that is due or unknown is passed over."""
+        keys = self._buckets.get(self._bucket(deadline))
+        if keys is not None:
+            keys.discard(key)
+
+    def due(self, now: float) -> list[Key]:
+        """Return the keys whose deadline has passed by ``now``, and forget them."""
+        last = int(now / self.tick)
+        if last - self._next > len(self._buckets):  # after a long silence: look at what there is, not at every tick
+            found = sorted(bucket for bucket in self._buckets if bucket <= last)
+        else:
+            found = [bucket for bucket in range(self._next, last + 1) if bucket in self._buckets]
+        self._next = max(self._next, last + 1)
+        return [key for bucket in found for key in self._buckets.pop(bucket)]
