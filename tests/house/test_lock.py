@@ -8,7 +8,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tests.house.lock import LOCK, ROOT, read_lock
+from tests.house.lock import LOCK, ROOT, closure, read_lock
 
 PIN = re.compile(r"[a-z0-9-]+==[0-9a-z.]+( ; [a-z_]+ [<>=!]+ '[\w.]+'( (and|or) [a-z_]+ [<>=!]+ '[\w.]+')*)? \\")
 HASH = re.compile(r"    --hash=sha256:[0-9a-f]{64}( \\)?")
@@ -41,3 +41,9 @@ def test_the_lock_pins_every_declared_dependency_within_its_bounds(python: str, 
     unmet = [str(need) for need in wanted if pins.get(canonicalize_name(need.name), "") not in need.specifier]
 
     assert unmet == [], "run `make lock`"
+
+
+def test_the_lock_pins_all_that_the_declared_dependencies_bring() -> None:
+    pinned = {pin.name for pin in read_lock() if pin.applies({})}
+
+    assert closure("forebay[dev]") - pinned == {"forebay"}, "run `make lock`"
