@@ -8,16 +8,19 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import inspect
+import json
 import re
 import sys
+import types
 import typing
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Annotated, Any, TypeVar, cast
 from uuid import UUID
 
 import msgspec
@@ -230,10 +233,68 @@ def _body(where: str, side: str, hint: Any, media_type: str | None, option: str,
     if media_type is not None:
         raise AppError(f"{where}: {option}={media_type!r} goes with bytes; a dataclass is always {JSON}")
     try:
-        text = py_avro_schema.generate(hint, namespace=app.replace("-", "_"), options=_SCHEMA_OPTIONS).decode()
-        return Body(JSON, hint, Schema(text))
+        return Body(JSON, hint, _derive_schema(hint, app))
     except Exception as error:  # the library raises bare errors of many types for what it cannot derive
         raise AppError(f"{where}: no Avro schema can be derived from {hint.__name__}: {error}") from error
+
+
+def _resolve_annotations(dataclass_type: type, inside: frozenset[type] = frozenset()) -> None:
+    """Replace the annotations of a dataclass that are strings, as all are under ``from __future__ import annotations``.
+
+    py-avro-schema takes fields as they are declared. It knows a recursive type by a reference that *is* a string, so
+    those to the class itself, or to one that it is a part of, are left as strings.
+    """
+    inside |= {dataclass_type}
+    hints = typing.get_type_hints(dataclass_type, include_extras=True)
+    for field in dataclasses.fields(dataclass_type):
+        field.type = _refer(hints[field.name], inside)
+
+
+def _refer(hint: Any, inside: frozenset[type]) -> Any:
+    if hint in inside:
+        return hint.__name__
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        _resolve_annotations(hint, inside)
+        return hint
+    arguments = typing.get_args(hint)
+    referred = tuple(_refer(argument, inside) for argument in arguments)
+    if all(new is old for new, old in zip(referred, arguments, strict=True)):
+        return hint
+    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
+        return typing.Union[referred]  # noqa: UP007 - a string cannot stand at either side of |
+    if typing.get_origin(hint) is Annotated:
+        return Annotated[(referred[0], *arguments[1:])]
+    return typing.get_origin(hint)[referred]
+
+
+def _derive_schema(dataclass_type: type, app: str) -> Schema:
+    _resolve_annotations(dataclass_type)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it cannot check the default of a recursive field, and says so
+        text = py_avro_schema.generate(dataclass_type, namespace=app.replace("-", "_"), options=_SCHEMA_OPTIONS)
+    return Schema(json.dumps(_tidy(json.loads(text))))
+
+
+def _tidy(schema: Any) -> Any:
+    """Mend what py-avro-schema 3.8 leaves untidy, in a schema or a part of one.
+
+    A ``doc`` that Python made up goes; a null default has ``null`` as its union's first branch, also in recursion;
+    and the bytes of a decimal default are Avro's (U+0000 to U+00FF), not a backslash and hexadecimal digits.
+    """
+    if isinstance(schema, list):
+        return [_tidy(entry) for entry in schema]
+    if not isinstance(schema, dict):
+        return schema
+    tidy = {key: _tidy(value) for key, value in schema.items()}
+    if tidy.get("doc", "").startswith((f"{tidy.get('name')}(", "Create a collection of name/value pairs")):
+        del tidy["doc"]
+    kind, default = tidy.get("type"), tidy.get("default")
+    if "default" in tidy and default is None and isinstance(kind, list):
+        tidy["type"] = ["null", *(branch for branch in kind if branch != "null")]
+    branch = kind[0] if isinstance(kind, list) else kind
+    if isinstance(branch, dict) and branch.get("logicalType") == "decimal" and isinstance(default, str):
+        tidy["default"] = bytes.fromhex(default.removeprefix("\\u")).decode("latin-1")
+    return tidy
 
 
 def load_app(reference: str, app_dir: Path | None = None) -> Forebay:

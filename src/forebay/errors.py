@@ -15,6 +15,9 @@
     │   ├── WrongMarker           not Avro single-object encoding
     │   ├── UnknownFingerprint    written with a schema nobody here knows
     │   └── UnreadableBody        the body does not fit its schema
+    ├── InvalidSchema             a schema that is not Avro
+    ├── PayloadMalformed          a request's body that is not JSON
+    ├── PayloadInvalid            a request's body that does not fit the operation's schema
     ├── IncompatibleSchema        an operation's schema does not fit the one in the catalog
     └── HandlerOutcome            raised by a handler, to say how its run ended
         ├── Reject                final: asking again will not help
@@ -124,6 +127,36 @@ class UnknownFingerprint(CodecError):
 
 class UnreadableBody(CodecError):
     """The header is right, but the body does not fit the schema that it names."""
+
+
+class InvalidSchema(ForebayError):
+    """A schema that is not Avro, as far as the text itself shows; the message says what is wrong with it."""
+
+
+class PayloadMalformed(ForebayError):
+    """The body of a request is not JSON.
+
+    Attributes:
+        position: the byte at which it stops being JSON, from 0; None if that is not known.
+    """
+
+    def __init__(self, reason: str, position: int | None = None) -> None:
+        super().__init__(f"the body is not JSON: {reason}" + ("" if position is None else f" (at byte {position})"))
+        self.position = position
+
+
+class PayloadInvalid(ForebayError):
+    """The body of a request is JSON, but does not fit the operation's schema.
+
+    Attributes:
+        field: dotted path of the field, such as ``crop.points[2].x``; empty for the whole body.
+        reason: what was expected and what was found.
+    """
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"{field or 'the body'}: {reason}")
+        self.field = field
+        self.reason = reason
 
 
 class IncompatibleSchema(ForebayError):

@@ -142,8 +142,8 @@ class Producer:
         ids and costs nothing. It waits only while the topic's metadata is unknown or the buffer is full; cancelling
         that wait takes the record back, cancelling the returned future does not.
 
-        ``on_delivery`` is called once: with None when the broker has acknowledged the record, or with the error for which
-        it never will.
+        ``on_delivery`` is called once: with None when the broker has acknowledged the record, or with the error for
+        which it never will.
 
         Raises:
             MessageTooLarge: the record is larger than the topics take.
@@ -432,7 +432,8 @@ class Admin:
         Raises:
             BrokerError: the broker refuses; the message says why.
         """
-        topic = NewTopic(name, num_partitions=partitions, replication_factor=replication, topic_configs=dict(config))
+        topic = NewTopic(name, num_partitions=partitions, replication_factor=1, topic_configs=dict(config))
+        topic.replication_factor = replication  # the constructor refuses the protocol's -1, the cluster's default
         answer = await _within(ADMIN_TIMEOUT, f"creating topic {name}", self._client.create_topics([topic]))
         for _, code, *message in answer.topic_errors:
             if code == 36:  # TOPIC_ALREADY_EXISTS

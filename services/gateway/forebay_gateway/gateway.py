@@ -93,7 +93,8 @@ class Gateway:
         self._metrics.answered(route.operation, outcome).inc()
         await _respond(send, response, extra)
         if spans.recording:
-            spans.answered(response.status, trip.request_id if trip else None, None if outcome == "completed" else outcome)
+            error = None if outcome == "completed" else outcome
+            spans.answered(response.status, trip.request_id if trip else None, error)
 
     def _split(self, route: Route, received: int, trip: Trip, reply: ReplyMessage) -> bytes:
         """Split the wall time by stage: into the histograms, and as a ``Server-Timing`` field (milliseconds)."""

@@ -84,12 +84,15 @@ async def serve(settings: Settings, stop: asyncio.Event | None = None) -> None:
             spans = Spans(provider, settings.namespace)
             gateway = Gateway(router, dispatcher, spans, metrics, settings.max_body_bytes)
             background = (catalog.follow(), replies.read(), replies.watch(), waiters.keep_deadlines())
-            async with _running(*background), _http(admin_app(metrics.registry, not_ready), admin):
-                async with _http(gateway, public) as server:
-                    log.info("%s serves http://%s:%d", settings.instance, settings.http_host, settings.http_port)
-                    await stop.wait()
-                    log.info("%s is stopping; %d requests are held", settings.instance, len(waiters))
-                    await _finish(server, waiters, settings.shutdown_grace)
+            async with (
+                _running(*background),
+                _http(admin_app(metrics.registry, not_ready), admin),
+                _http(gateway, public) as server,
+            ):
+                log.info("%s serves http://%s:%d", settings.instance, settings.http_host, settings.http_port)
+                await stop.wait()
+                log.info("%s is stopping; %d requests are held", settings.instance, len(waiters))
+                await _finish(server, waiters, settings.shutdown_grace)
 
 
 async def _finish(server: uvicorn.Server, waiters: Waiters, grace: float) -> None:

@@ -87,8 +87,7 @@ class RequestSpans:
             self._producer.end()
 
     def returned(self, reply: Record, seen: int) -> None:
-        """Write the CONSUMER span of the reply, which came at ``seen`` in nanoseconds since the epoch and is answered
-        now."""
+        """Write the CONSUMER span of a reply that came at ``seen``, in nanoseconds since the epoch, and is answered."""
         sender = tracing.from_headers(reply.headers)
         if not sender.is_valid:
             return
