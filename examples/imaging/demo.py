@@ -1,0 +1,362 @@
+"""Real requests to a running Forebay, every answer checked: ``python -m imaging.demo``.
+
+With ``--up`` it starts ``forebay up imaging:app`` itself, and stops it in the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import os
+import shlex
+import signal
+import socket
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import httpx
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from forebay.errors import ConfigurationError
+from forebay.settings import Settings, load_settings
+from imaging import checks, local, pictures
+from imaging.client import STAGES, Answer, ask, written
+from imaging.local import Platform, PlatformEnded
+from imaging.operations import Captioned, ContactSheetRequest, DescribeRequest, ThumbnailRequest, app
+from imaging.photographs import PHOTOGRAPHS
+from imaging.pictures import Format
+
+WIDTH = 160
+BINS = 16
+COLUMNS = 3
+DPI = 300
+
+LARGEST_UPLOAD = 600_000
+"""Bytes of a photograph that is sent as it is: base64 makes four of three, and a gateway takes requests of 900 kB."""
+
+SHEET_SIDE = 800
+"""Pixels on the longest side of the copies sent for the contact sheet, so that all nine fit into one request."""
+
+ROOMY = 150
+"""Characters a line from which on request ids get a column of their own."""
+
+INTERRUPTED = 130
+
+
+class DemoError(Exception):
+    """The demo cannot go on; its text is one sentence for a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One request with its answer, checked.
+
+    Attributes:
+        operation: what was asked for.
+        subject: the photograph, or what was wrong with the request on purpose.
+        answer: what came back.
+        came_back: the same in a few words; empty if it is wrong.
+        wrong: what is wrong with it; empty if nothing is.
+    """
+
+    operation: str
+    subject: str
+    answer: Answer
+    came_back: str = ""
+    wrong: str = ""
+
+
+def main(
+    url: Annotated[str | None, typer.Option(help="The gateway. Default: FOREBAY_HTTP_PORT of this machine.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Folder for the images. Default: .forebay/demo.")] = None,
+    up: Annotated[
+        bool, typer.Option("--up", help="Start 'forebay up imaging:app' first, and stop it in the end.")
+    ] = False,
+    once: Annotated[bool, typer.Option("--once", help="With --up: stop it after the answers, not at Ctrl-C.")] = False,
+    wait: Annotated[float, typer.Option(min=0, help="Seconds until the gateway has to be there.")] = 300.0,
+) -> None:
+    """Send real requests for thumbnails, descriptions and a contact sheet, and check every answer."""
+    console = Console()
+    if not console.is_terminal:
+        console.width = max(console.width, ROOMY + 30)
+    try:
+        settings = load_settings()
+        if up and url is not None:
+            raise ConfigurationError("--url goes with a platform that is running already, not with --up")
+        folder = output or settings.data_dir / "demo"
+        folder.mkdir(parents=True, exist_ok=True)
+        demo = _Demo(console, url or local_url(settings), folder, wait)
+        right = asyncio.run(_until_signal(demo.with_platform(once) if up else demo.ask_and_show()))
+    except (ConfigurationError, DemoError, PlatformEnded, OSError) as error:
+        Console(stderr=True).print(f"[red]demo:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        raise typer.Exit(2 if isinstance(error, ConfigurationError) else 1) from None
+    except asyncio.CancelledError:
+        raise typer.Exit(INTERRUPTED) from None
+    raise typer.Exit(0 if right else 1)
+
+
+def local_url(settings: Settings) -> str:
+    """Where the gateway of these settings answers, seen from this machine."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.http_host, settings.http_host)  # noqa: S104 - not bound
+    return f"http://[{host}]:{settings.http_port}" if ":" in host else f"http://{host}:{settings.http_port}"
+
+
+class _Demo:
+    def __init__(self, console: Console, url: str, folder: Path, wait: float) -> None:
+        self._console = console
+        self._url = url.rstrip("/")
+        self._folder = folder
+        self._wait = wait
+
+    async def with_platform(self, once: bool) -> bool:
+        """Start the platform, ask and show, and stop it: at once, or when told to."""
+        _refuse_if_taken(self._url)
+        async with local.forebay_up(self._folder / "forebay.log") as platform:
+            right = await platform.alongside(self.ask_and_show(platform))
+            if not once:
+                self._say_where_to_look(platform)
+                with contextlib.suppress(asyncio.CancelledError):
+                    await platform.until_ended()
+            with self._console.status("stopping the platform"):
+                await platform.stop()
+        return right
+
+    async def ask_and_show(self, platform: Platform | None = None) -> bool:
+        """Wait for the gateway, send everything, and show what came back; True if all of it is right."""
+        # No proxy: what listens here is on this machine or named by --url.
+        async with httpx.AsyncClient(base_url=self._url, timeout=90.0, trust_env=False) as client:
+            await self._until_served(client, platform)
+            with self._console.status("asking for thumbnails, descriptions and a contact sheet"):
+                try:
+                    exchanges = await converse(client, self._folder)
+                except httpx.HTTPError as error:
+                    raise DemoError(f"{self._url} did not answer a request: {_shown(error)}{_see(platform)}") from None
+        return self._show(exchanges)
+
+    async def _until_served(self, client: httpx.AsyncClient, platform: Platform | None) -> None:
+        until = time.monotonic() + self._wait
+        with self._console.status("") as status:
+            while missing := await _not_served(client):
+                if time.monotonic() > until:
+                    late = f"after {self._wait:g} s {self._url} does not serve the operations"
+                    raise DemoError(f"{late}: {missing}{_see(platform)}")
+                said = f" · {platform.last_lines(1)[0]}" if platform and platform.last_lines(1) else ""
+                status.update(escape(f"waiting for {self._url}: {missing}{said}"))
+                await asyncio.sleep(0.2)
+
+    def _show(self, exchanges: Sequence[Exchange]) -> bool:
+        self._console.print(table(exchanges, roomy=self._console.width >= ROOMY))
+        self._console.print(passing(exchanges))
+        wrong = [exchange for exchange in exchanges if exchange.wrong]
+        for each in wrong:
+            self._console.print(f"[red]wrong:[/] {each.operation} of {each.subject}: {escape(each.wrong)}")
+        if not wrong:
+            self._console.print(f"All {len(exchanges)} answers are right. The images are in {_relative(self._folder)}/")
+        return not wrong
+
+    def _say_where_to_look(self, platform: Platform) -> None:
+        request = self._folder / "describe-request.json"
+        self._console.print(
+            f"The platform stays up at {self._url} until Ctrl-C; its log is {_relative(platform.log)}.\n"
+            "Ask it yourself:\n"
+            f"curl -si {self._url}/v1/describe -H 'Content-Type: application/json' "
+            f"--data-binary @{shlex.quote(str(_relative(request)))}",
+            soft_wrap=True,
+            highlight=False,
+            markup=False,
+        )
+
+
+async def converse(client: httpx.AsyncClient, folder: Path) -> list[Exchange]:
+    """Send every request of the demo and keep the images that come back.
+
+    The contact sheet is asked for first and takes seconds. Everything else is asked for while it is under way.
+
+    Raises:
+        httpx.HTTPError: a request got no answer at all.
+        OSError: the folder cannot be written to.
+    """
+    originals = {photograph.name: _upload(photograph.read()) for photograph in PHOTOGRAPHS}
+    copies = {name: _copy(data) for name, data in originals.items()}
+    captions = [Captioned(copies[each.name], f"{each.name}: {each.credit}") for each in PHOTOGRAPHS]
+    sheet_request = written(ContactSheetRequest(captions, COLUMNS, DPI))
+    thumbnail_requests = {name: written(ThumbnailRequest(data, WIDTH)) for name, data in originals.items()}
+    describe_requests = {name: written(DescribeRequest(data, BINS)) for name, data in originals.items()}
+    too_wide = written(ThumbnailRequest(copies["coffee"], width=100_000))
+    no_number = written({"image": copies["coffee"], "width": "wide"})
+    (folder / "describe-request.json").write_bytes(written(DescribeRequest(copies["coffee"], bins=4)))
+
+    exchanges = []
+    sheet = asyncio.ensure_future(ask(client, "contact_sheet", sheet_request))
+    try:
+        for name, request in describe_requests.items():
+            answer = await ask(client, "describe", request)
+            exchanges.append(_checked("describe", name, answer, _description_of(originals[name])))
+        answers = await asyncio.gather(*(ask(client, "thumbnail", each) for each in thumbnail_requests.values()))
+        for name, answer in zip(thumbnail_requests, answers, strict=True):
+            keep = folder / "thumbnails" / f"{name}.png"
+            exchanges.append(_checked("thumbnail", name, answer, _thumbnail_of(originals[name], keep)))
+        for subject, request, mention in (
+            ('width "wide"', no_number, "width"),
+            ("width 100000", too_wide, "100000"),
+        ):
+            answer = await ask(client, "thumbnail", request)
+            exchanges.append(_checked("thumbnail", subject, answer, _refusal(mention), refused=True))
+        keep = folder / "contact-sheet.jpg"
+        exchanges.append(_checked("contact_sheet", "all nine", await sheet, _sheet_of([*copies.values()], keep)))
+    finally:
+        sheet.cancel()
+        await asyncio.gather(sheet, return_exceptions=True)
+    return exchanges
+
+
+def table(exchanges: Sequence[Exchange], *, roomy: bool) -> Table:
+    """Everything that came back, a line for each request; request ids in a column of their own if there is room."""
+    drawn = Table(title="Answers, in milliseconds", title_justify="left", pad_edge=False)
+    drawn.add_column("operation")
+    drawn.add_column("photograph")
+    drawn.add_column("status", justify="right")
+    drawn.add_column("what came back", ratio=1)
+    for column in ("wall", *STAGES):
+        drawn.add_column(column, justify="right", no_wrap=True)
+    if roomy:
+        drawn.add_column("Forebay-Request-Id", no_wrap=True)
+    for each in exchanges:
+        came_back = f"[red]{escape(each.wrong)}[/]" if each.wrong else escape(each.came_back)
+        cells = [
+            each.operation,
+            escape(each.subject),
+            f"[{'red' if each.wrong else 'green'}]{each.answer.status}[/]",
+            came_back if roomy else f"{came_back}\n[dim]{escape(each.answer.request_id)}[/]",
+            _milliseconds(each.answer.wall_ms),
+            *(_milliseconds(each.answer.stages.get(stage)) for stage in STAGES),
+        ]
+        drawn.add_row(*cells, *([f"[dim]{escape(each.answer.request_id)}[/]"] if roomy else []))
+    return drawn
+
+
+def passing(exchanges: Sequence[Exchange]) -> str:
+    """Say how short work fared beside long: what was sent after the sheet's handler started and answered before it."""
+    sheet = next(each.answer for each in exchanges if each.operation == "contact_sheet")
+    short = [each.answer for each in exchanges if each.operation != "contact_sheet" and each.answer.status == 200]
+    passed = [each for each in short if each.sent_at >= sheet.running_from and each.received_at <= sheet.received_at]
+    if not passed:
+        return "Nothing was asked for and answered while the contact sheet was being made."
+    slowest = max(each.wall_ms for each in passed)
+    return (
+        f"{len(passed)} of {len(short)} shorter requests came and went while the contact sheet was being made "
+        f"({_milliseconds(sheet.stages.get('run'))} ms); the slowest of them took {_milliseconds(slowest)} ms."
+    )
+
+
+def _upload(photograph: bytes) -> bytes:
+    """Take the photograph as it is, or as a JPEG where it is too large to send."""
+    if len(photograph) <= LARGEST_UPLOAD:
+        return photograph
+    return pictures.encode(pictures.decode(photograph), Format.JPEG, quality=92)
+
+
+def _copy(photograph: bytes) -> bytes:
+    picture = pictures.decode(photograph)
+    return pictures.encode(pictures.reduce(picture, SHEET_SIDE, SHEET_SIDE), Format.JPEG, quality=80)
+
+
+Check = Callable[[Answer], str]
+
+
+def _thumbnail_of(photograph: bytes, keep: Path) -> Check:
+    def check(answer: Answer) -> str:
+        came_back, thumbnail = checks.thumbnail(answer, photograph, WIDTH)
+        keep.parent.mkdir(exist_ok=True)
+        keep.write_bytes(thumbnail.image)
+        return came_back
+
+    return check
+
+
+def _description_of(photograph: bytes) -> Check:
+    return lambda answer: checks.description(answer, photograph, BINS)[0]
+
+
+def _sheet_of(copies: Sequence[bytes], keep: Path) -> Check:
+    def check(answer: Answer) -> str:
+        came_back, sheet = checks.contact_sheet(answer, copies, COLUMNS, DPI)
+        keep.write_bytes(sheet.image)
+        return came_back
+
+    return check
+
+
+def _refusal(mention: str) -> Check:
+    return lambda answer: checks.refused(answer, 422, mention)
+
+
+def _checked(operation: str, subject: str, answer: Answer, check: Check, *, refused: bool = False) -> Exchange:
+    try:
+        came_back = check(answer)
+        if not refused:
+            checks.stages(answer)
+    except checks.WrongAnswer as wrong:
+        return Exchange(operation, subject, answer, wrong=str(wrong))
+    return Exchange(operation, subject, answer, came_back)
+
+
+async def _not_served(client: httpx.AsyncClient) -> str:
+    """Which operation is not there yet, and what was seen instead; empty if all are."""
+    for operation in app.operations:
+        try:
+            # An operation that exists finds that an empty request lacks its fields; one that does not is not found.
+            answer = await ask(client, operation, b"{}")
+        except httpx.HTTPError as error:
+            return _shown(error)
+        if answer.status != httpx.codes.UNPROCESSABLE_ENTITY:
+            return f"{operation} answers {answer.status}" + (f", {answer.problem}" if answer.problem else "")
+    return ""
+
+
+def _refuse_if_taken(url: str) -> None:
+    """Make sure that what answers there later is the platform that is started now."""
+    at = httpx.URL(url)
+    with contextlib.suppress(OSError), socket.create_connection((at.host, at.port or 80), timeout=1.0):
+        raise DemoError(
+            f"something answers at {url} already: ask it without --up, or set FOREBAY_HTTP_PORT, FOREBAY_ADMIN_PORT, "
+            "FOREBAY_BROKER_PORT and FOREBAY_DATA_DIR to run a second platform beside it"
+        )
+
+
+async def _until_signal(work: Awaitable[bool]) -> bool:
+    """Do the work; SIGINT, SIGTERM and SIGHUP cancel it, a second time as well."""
+    task = asyncio.ensure_future(work)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, task.cancel)
+    return await task
+
+
+def _milliseconds(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.0f}" if value >= 100 or math.isclose(value, 0) else f"{value:.1f}"
+
+
+def _see(platform: Platform | None) -> str:
+    return f"; see {_relative(platform.log)}" if platform else ""
+
+
+def _shown(error: Exception) -> str:
+    return str(error) or type(error).__name__
+
+
+def _relative(path: Path) -> Path:
+    return Path(os.path.relpath(path))
+
+
+if __name__ == "__main__":
+    typer.run(main)
