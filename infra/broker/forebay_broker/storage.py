@@ -13,8 +13,13 @@ from forebay.errors import BrokerStartError
 _LOG_LIMIT = 4 * 1024 * 1024
 """Bytes from which on the log is put aside at the next start."""
 
-_EMPTY_WORDS = ("\tat ", "Error: A fatal exception has occurred", "Error: Could not create the Java Virtual Machine")
-"""How lines begin that follow the reason and tell nothing: stack frames, and what Java says as it goes."""
+_EMPTY_WORDS = (
+    "\tat ",  # stack frames
+    "WARNING: ",  # Java's remarks on what its later releases will lack
+    "Error: A fatal exception has occurred",  # what Java says as it goes
+    "Error: Could not create the Java Virtual Machine",
+)
+"""How lines begin that never tell why Kafka ended."""
 
 
 class DataDir:
