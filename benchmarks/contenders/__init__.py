@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from benchmarks.children import Child, Children, Driver
 
+PARTITIONS = 12
+"""Of every topic that carries jobs: Forebay's default, so that all contenders could share the work among as many."""
+
 
 @dataclass(frozen=True)
 class Site:

@@ -25,11 +25,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from benchmarks.children import HOST, free_port, status
-from benchmarks.contenders import Contender, Running, Site
+from benchmarks.contenders import PARTITIONS, Contender, Running, Site
 
 PATH = "/v1/echo"
-PARTITIONS = 12
-"""Of the jobs topic: as many as Forebay's, so that as many workers could share it."""
 TIMEOUT = 30.0
 
 

@@ -1,7 +1,7 @@
 """Kafka alone, as the floor: one produce→consume hop in one process, and two of them with an echo worker in between.
 
-Both use aiokafka with ``acks="all"`` and nothing else changed, topics of one partition that is named in each send
-(which spares the pure-Python partitioner), and the benchmark's 1 KiB as the value.
+Both use aiokafka with ``acks="all"`` and nothing else changed, the same number of partitions as the other contenders,
+named in each send (which spares the pure-Python partitioner), and the benchmark's 1 KiB as the value.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from itertools import count
 from time import perf_counter
 
 import uvloop
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from benchmarks import payload
-from benchmarks.contenders import Contender, Running, Site
+from benchmarks.contenders import PARTITIONS, Contender, Running, Site
 from benchmarks.driver import DRAIN_SECONDS, Order, serve
 from benchmarks.figures import Recorder, Window
 
@@ -23,7 +23,7 @@ from benchmarks.figures import Recorder, Window
 def start_hop(site: Site) -> Running:
     """Start the process that sends to itself."""
     topic = f"{site.prefix}hop"
-    site.create_topics({topic: 1})
+    site.create_topics({topic: PARTITIONS})
     driver = site.children.start_driver("raw hop", "-m", __name__, "clients", site.brokers, topic, topic)
     return Running(driver, ())
 
@@ -31,7 +31,7 @@ def start_hop(site: Site) -> Running:
 def start_trip(site: Site) -> Running:
     """Start the echo worker and the process that sends to it."""
     jobs, replies = f"{site.prefix}trip.jobs", f"{site.prefix}trip.replies"
-    site.create_topics({jobs: 1, replies: 1})
+    site.create_topics({jobs: PARTITIONS, replies: 1})
     worker = site.children.start("two hops worker", "-m", __name__, "worker", site.brokers, jobs, replies)
     worker.wait_until(lambda: b"ready" in worker.log.read_bytes(), "readiness")
     driver = site.children.start_driver("two hops", "-m", __name__, "clients", site.brokers, jobs, replies)
@@ -39,10 +39,9 @@ def start_trip(site: Site) -> Running:
 
 
 async def _consumer(brokers: str, topic: str) -> AIOKafkaConsumer:
-    """Return a consumer at the end of a topic's only partition."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=brokers)
+    """Return a consumer that stands at the end of every partition of a topic."""
+    consumer = AIOKafkaConsumer(topic, bootstrap_servers=brokers)
     await consumer.start()
-    consumer.assign([TopicPartition(topic, 0)])
     await consumer.seek_to_end()
     return consumer
 
@@ -54,6 +53,7 @@ async def clients(brokers: str, outgoing: str, incoming: str) -> None:
     await producer.start()
     consumer = await _consumer(brokers, incoming)
     waiting: dict[bytes, asyncio.Future[bytes]] = {}
+    partitions = len(await producer.partitions_for(outgoing))
     numbers = count()
 
     async def receive() -> None:
@@ -67,9 +67,10 @@ async def clients(brokers: str, outgoing: str, incoming: str) -> None:
     async def client(number: int, recorder: Recorder) -> None:
         body = payload.body(number)
         while (sent := perf_counter()) < recorder.closes:
-            key = next(numbers).to_bytes(8, "big")
+            sequence = next(numbers)
+            key = sequence.to_bytes(8, "big")
             future = waiting[key] = loop.create_future()
-            acknowledged = await producer.send(outgoing, body, key, partition=0)
+            acknowledged = await producer.send(outgoing, body, key, partition=sequence % partitions)
             if await future == body:
                 recorder.answer(sent, perf_counter())
             else:
