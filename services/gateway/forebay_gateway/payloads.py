@@ -1,0 +1,150 @@
+"""The JSON of a request into the Avro of a job, and the Avro of a reply into the JSON of a response.
+
+========================  ============================================================================================
+Avro                      JSON
+========================  ============================================================================================
+int, long                 a number without fraction or exponent, in range
+float, double             any number in range; NaN and the infinities of a reply are null
+bytes, fixed              base64 with padding; duration too
+enum                      one of the symbols
+record                    an object; a field with a default may be left out, an unknown field is refused
+union                     the value itself, without the name of its branch: see `forebay_gateway.json_types.Choice`
+timestamp-…               RFC 3339 with a zone; in a reply it is UTC. Digits beyond the schema's precision are dropped
+local-timestamp-…         the same without a zone
+date, time-…              ``2026-01-31``, ``08:30:00.5``
+uuid                      the usual text, of a string and of a fixed of 16
+decimal                   a string or a number, taken exactly; in a reply a string
+========================  ============================================================================================
+
+Where an object has the same key twice, the last one counts, as nearly everywhere. A logical type that is not listed,
+such as ``timestamp-nanos``, is the type beneath.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import msgspec
+
+from forebay.codec import Schema, SchemaSet
+from forebay.errors import InvalidSchema, PayloadInvalid, PayloadMalformed, UnreadableBody
+from forebay_gateway.json_types import MAX_DEPTH, Node, Run, TooDeep, compile_schema, exact_number
+from forebay_gateway.misfits import MISSING, Misfit, explain
+
+_POSITION = re.compile(r" \(byte (\d+)\)\Z")
+_TOO_DEEP = f"nested too deeply: a type may recur {MAX_DEPTH} levels deep"
+
+
+class PayloadCodec:
+    """One schema of an operation, between JSON and Avro. Built when the catalog changes, used for every request.
+
+    Args:
+        schema: the Avro schema, as JSON or parsed from it.
+
+    Attributes:
+        fingerprint: CRC-64-AVRO of the schema, 8 bytes, little-endian, as in single-object encoding.
+
+    Raises:
+        InvalidSchema: it is not an Avro schema.
+    """
+
+    __slots__ = ("_decoder", "_node", "_schema", "_single_objects", "fingerprint")
+
+    def __init__(self, schema: str | dict[str, Any]) -> None:
+        text = schema if isinstance(schema, str) else json.dumps(schema)
+        try:
+            self._schema = Schema(text)
+            self._node: Node = compile_schema(self._schema.parsed)
+        except Exception as error:  # fastavro raises many types of error for what is not a schema
+            raise InvalidSchema(f"this is not an Avro schema: {type(error).__name__}: {error}") from error
+        self._decoder = msgspec.json.Decoder(self._node.json_type, float_hook=exact_number)
+        self._single_objects = SchemaSet(self._schema)
+        self.fingerprint = self._schema.fingerprint
+
+    def encode(self, body: bytes) -> bytes:
+        """Turn JSON into a single object.
+
+        Raises:
+            PayloadMalformed: ``body`` is not JSON.
+            PayloadInvalid: it does not fit the schema.
+        """
+        return self._schema.encode(self._read(body))
+
+    def encode_body(self, body: bytes) -> bytes:
+        """Turn JSON into a bare Avro body, for where the fingerprint travels beside it.
+
+        Raises:
+            PayloadMalformed: ``body`` is not JSON.
+            PayloadInvalid: it does not fit the schema.
+        """
+        return self._schema.encode_body(self._read(body))
+
+    def decode(self, payload: bytes) -> bytes:
+        """Turn a single object that was written with exactly this schema into JSON.
+
+        Raises:
+            CodecError: it is not one; see `SchemaSet.decode`.
+        """
+        return self._write(self._single_objects.decode(payload))
+
+    def decode_body(self, payload: bytes) -> bytes:
+        """Turn a bare Avro body that was written with exactly this schema into JSON.
+
+        Raises:
+            UnreadableBody: it does not fit the schema.
+        """
+        return self._write(self._schema.decode_body(payload))
+
+    def _read(self, body: bytes) -> Any:
+        try:
+            value = self._decoder.decode(body)
+            return value if self._node.finish is None else self._node.finish(value, Run())
+        except msgspec.ValidationError as error:
+            misfit = explain(self._node, _read_plainly(body), str(error))
+            raise PayloadInvalid(misfit.field, misfit.reason) from None
+        except Misfit as misfit:
+            raise PayloadInvalid(misfit.field, misfit.reason) from None
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise _malformed(body, error) from None
+        except (TooDeep, RecursionError):
+            raise PayloadInvalid("", _TOO_DEEP) from None
+
+    def _write(self, value: Any) -> bytes:
+        try:
+            return msgspec.json.encode(value)
+        except RecursionError as error:
+            raise UnreadableBody(f"value of {self._schema.name} is nested too deeply for JSON") from error
+
+
+def _read_plainly(body: bytes) -> Any:
+    """Read JSON without a type, to look for what did not fit.
+
+    Raises:
+        PayloadMalformed: it is not JSON after all, further on.
+    """
+    try:
+        return _PLAIN.decode(body)
+    except (msgspec.ValidationError, RecursionError):
+        # a number or a depth beyond any bounds, for which there is no value
+        return MISSING
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise _malformed(body, error) from None
+
+
+_PLAIN = msgspec.json.Decoder(float_hook=exact_number)
+
+
+def _malformed(body: bytes, error: Exception) -> PayloadMalformed:
+    if not body.strip():
+        return PayloadMalformed("it is empty", 0)
+    try:
+        body.decode()
+    except UnicodeDecodeError as fault:
+        return PayloadMalformed("it is not UTF-8", fault.start)
+    text = str(error).removeprefix("JSON is malformed: ")
+    if position := _POSITION.search(text):
+        # what trails is reported one byte late
+        return PayloadMalformed(text[: position.start()], int(position[1]) - text.startswith("trailing characters"))
+    return PayloadMalformed("it ends too early" if "truncated" in text else text, len(body))
