@@ -50,7 +50,7 @@ async def read(settings: Settings, topic: str, count: int) -> list[bytes | None]
 
 @pytest.fixture
 def broker(tmp_path: Path) -> EmbeddedBroker:
-    return EmbeddedBroker(port=0, data_dir=tmp_path / "broker")
+    return EmbeddedBroker(port=0, data_dir=tmp_path / "a broker, with a comma")
 
 
 async def test_topics_and_messages_survive_a_restart_and_a_crash(broker: EmbeddedBroker) -> None:

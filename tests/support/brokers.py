@@ -55,7 +55,7 @@ class DockerBroker:
         from testcontainers.core.container import DockerContainer
 
         with ReservedPort() as port, ReservedPort() as controller_port:
-            settings = server_settings(Path("/var/lib/kafka/data"), port.number, controller_port.number)
+            settings = server_settings("/var/lib/kafka/data", port.number, controller_port.number)
         # Docker forwards to the container's own address, which is not its loopback.
         settings["listeners"] = f"BROKER://0.0.0.0:{port.number},CONTROLLER://127.0.0.1:{controller_port.number}"
         self.bootstrap_servers = f"127.0.0.1:{port.number}"

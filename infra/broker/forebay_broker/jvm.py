@@ -25,11 +25,12 @@ class Jvm:
     it ends.
     """
 
-    def __init__(self, command: Sequence[str], output: IO[bytes], pass_fds: Sequence[int] = ()) -> None:
+    def __init__(self, command: Sequence[str], cwd: Path, output: IO[bytes], pass_fds: Sequence[int] = ()) -> None:
         self._command = list(command)
         self._linux = sys.platform == "linux"
         if self._linux:
             self._command[:0] = [sys.executable, "-I", "-S", str(_LAUNCHER), str(os.getpid())]
+        self._cwd = cwd
         self._output = output
         self._pass_fds = tuple(pass_fds)
         self._process: subprocess.Popen[bytes]
@@ -45,6 +46,7 @@ class Jvm:
         try:
             self._process = subprocess.Popen(  # noqa: S603 - the command is this package's own
                 self._command,
+                cwd=self._cwd,
                 stdin=subprocess.DEVNULL,
                 stdout=self._output,
                 stderr=subprocess.STDOUT,

@@ -149,10 +149,10 @@ class EmbeddedBroker:
                 command = self._command(java, jars, flags)
                 if not directory.data.exists():
                     _format(directory, [*command, "kafka.tools.StorageTool"])
-                properties = self.data_dir / "server.properties"
-                settings = server_settings(directory.data, self.port, controller_port.number)
-                properties.write_text(server_properties(settings))
-                jvm = Jvm([*command, "kafka.Kafka", str(properties)], directory.log, [directory.lock_fd])
+                settings = server_settings(directory.data.name, self.port, controller_port.number)
+                (directory.path / "server.properties").write_text(server_properties(settings))
+                command += ["kafka.Kafka", "server.properties"]
+                jvm = Jvm(command, directory.path, directory.log, [directory.lock_fd])
                 self._run = _Run(jvm, directory)
                 directory.name_owner(jvm.pid)
                 self._await_answer(self._run)
@@ -162,14 +162,15 @@ class EmbeddedBroker:
                 raise
 
     def _command(self, java: Java, jars: Sequence[Path], flags: Sequence[str]) -> list[str]:
-        log4j = self.data_dir / "log4j2.properties"
-        log4j.write_text(LOG4J)
+        (self.data_dir / "log4j2.properties").write_text(LOG4J)
+        # Kafka runs in its directory and names files from there: an absolute path may hold what its settings cannot,
+        # such as a comma.
         return [
             str(java.path),
             f"-Xmx{self.heap}",
             *_JVM_FLAGS,
             *flags,
-            f"-Dlog4j2.configurationFile={log4j}",
+            "-Dlog4j2.configurationFile=log4j2.properties",
             "-cp",
             os.pathsep.join(map(str, jars)),
         ]
@@ -239,10 +240,11 @@ def _format(directory: DataDir, storage_tool: Sequence[str]) -> None:
     shutil.rmtree(unfinished, ignore_errors=True)
     properties = directory.path / "format.properties"
     # The ports are not kept in the data.
-    properties.write_text(server_properties(server_settings(unfinished, 9092, 9093)))
+    properties.write_text(server_properties(server_settings(unfinished.name, 9092, 9093)))
     cluster = base64.urlsafe_b64encode(b"\x00" + uuid.uuid4().bytes[1:]).decode().rstrip("=")  # never begins with '-'
     tool = Jvm(
-        [*storage_tool, "format", "--cluster-id", cluster, "--config", str(properties)],
+        [*storage_tool, "format", "--cluster-id", cluster, "--config", properties.name],
+        directory.path,
         directory.log,
         [directory.lock_fd],
     )
