@@ -77,6 +77,20 @@ class Child:
                 )
             sleep(0.05)
 
+    def wait_for_answer(self, ask: Callable[[], int], what: str) -> None:
+        """Poll until ``ask`` gives the status 200; raises a `BenchmarkError` that says what it gave last."""
+        last = 0
+
+        def answers() -> bool:
+            nonlocal last
+            last = ask()
+            return last == 200
+
+        try:
+            self.wait_until(answers, what)
+        except BenchmarkError as error:
+            raise BenchmarkError(f"{error} (last status: {last or 'none'})") from None
+
 
 class Driver(Child):
     """A process that plays clients; see `benchmarks.driver`."""
@@ -145,15 +159,16 @@ class Children:
         return child
 
     def stop(self) -> None:
-        """Stop all that still run: SIGTERM, time to end, then SIGKILL. Interrupted, it kills at once."""
+        """Stop all that still run: SIGTERM, time to end, then SIGKILL. Interrupted, it kills at once.
+
+        One after the other, the last started first: what a process needs while it ends is still there.
+        """
         running = [child for child in reversed(self._all) if child.process.poll() is None]
         try:
             for child in running:
                 child.process.terminate()
-            limit = monotonic() + STOP_SECONDS
-            for child in running:
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    child.process.wait(max(0.0, limit - monotonic()))
+                    child.process.wait(STOP_SECONDS)
         finally:
             for child in running:
                 if child.process.poll() is None:

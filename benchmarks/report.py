@@ -40,6 +40,8 @@ PACKAGES = ("aiokafka", "fastavro", "httptools", "starlette", "uvicorn", "uvloop
 _SCRIPT = re.compile(rb"<script.*?</script>", re.DOTALL)  # pygal's tooltips, which need its script from the network
 WIDE = 140
 """Columns from which on a median and its spread stand on one line."""
+BUSY = 0.1
+"""Cores used by others from which on the report says so."""
 NAIVE = "naive"
 ECHO = "echo"
 
@@ -116,6 +118,9 @@ def show(console: Console, plan: Plan, outcome: Outcome, codec: CodecFigures | N
     if outcome.idle:
         idle = ", ".join(f"{name} {share:.1%}" for name, share in outcome.idle.items() if share >= 0.0005)
         console.print(f"CPU while idle, of one core: {idle or 'none'}", highlight=False)
+        if outcome.others > BUSY:
+            text = f"other processes used {outcome.others:.1f} cores meanwhile: the rates are lower than they could be"
+            console.print(text, style="bold red", highlight=False)
     for name, number in outcome.spans.items():
         style = None if number else "bold red"
         console.print(f"spans exported by {name}: {number:,}", style=style, highlight=False)
@@ -219,6 +224,7 @@ def write(
         "rows": [asdict(row) for row in found],
         "windows": outcome.samples,
         "idle_cores": outcome.idle,
+        "cores_of_others": outcome.others,
         "spans": outcome.spans,
         "codec_us": codec,
         "verdicts": judged,
@@ -239,6 +245,9 @@ def chart(found: Sequence[Row], title: str) -> bytes:
         title=title,
         x_labels=[f"{number} client{'s' if number > 1 else ''}" for number in clients],
         legend_at_bottom=True,
+        print_values=True,
+        print_values_position="top",
+        range=(0, 1.1 * max(row.rate.high for row in found)),
         js=[],
         style=Style(background="white", plot_background="white", font_family="sans-serif", ci_colors=("#333333",)),
         value_formatter=lambda value: f"{value:,.0f}",

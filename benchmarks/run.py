@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic, sleep
 
+import psutil
+
 from benchmarks.children import HOST, BenchmarkError, Child, Children, cpu_seconds, free_port
 from benchmarks.contenders import Contender, Running, Site
 from benchmarks.driver import Order
@@ -74,11 +76,13 @@ class Outcome:
     Attributes:
         samples: every window.
         idle: share of a core that the processes of each contender, and the broker, use while nobody asks them anything.
+        others: cores that processes which are not of the run use meanwhile.
         spans: how many spans arrived from each contender that exports them.
     """
 
     samples: list[Sample] = field(default_factory=list)
     idle: dict[str, float] = field(default_factory=dict)
+    others: float = 0.0
     spans: dict[str, int] = field(default_factory=dict)
 
 
@@ -113,7 +117,7 @@ def run(plan: Plan, directory: Path, outcome: Outcome, note: Note, advance: Call
             if not rehearsed.answered:
                 raise BenchmarkError(f"{contender.name} gives no right answer: {rehearsed.errors}")
         note("looking at idle processes")
-        outcome.idle = _idle(running, broker)
+        outcome.idle, outcome.others = _idle(running, broker)
         advance(IDLE_SECONDS)
         for number, clients, contender in plan.windows:
             note(f"round {number + 1}/{plan.rounds}, {clients} client{'s' if clients > 1 else ''}: {contender.name}")
@@ -207,15 +211,22 @@ def _window(
     return Sample(contender.name, order.clients, 0, window, cpu)
 
 
-def _idle(running: dict[str, Running], broker: Child | None) -> dict[str, float]:
+def _idle(running: dict[str, Running], broker: Child | None) -> tuple[dict[str, float], float]:
+    """Return the cores that each contender and the broker use while nothing is asked of them, and those of all others."""
+
+    def busy() -> float:
+        times = psutil.cpu_times()
+        return float(times.user + times.system)
+
     def used() -> dict[str, float]:
         found = {name: sum(process.cpu_seconds() for process in each.processes) for name, each in running.items()}
         if broker is not None:
             found["broker"] = cpu_seconds(broker.process.pid)
         return found
 
-    before = used()
+    before, busy_before = used(), busy()
     begin = monotonic()
     sleep(IDLE_SECONDS)
     passed = monotonic() - begin
-    return {name: (seconds - before[name]) / passed for name, seconds in used().items()}
+    shares = {name: (seconds - before[name]) / passed for name, seconds in used().items()}
+    return shares, max(0.0, (busy() - busy_before) / passed - sum(shares.values()))

@@ -20,7 +20,7 @@ def start(site: Site) -> Running:
     """Start the server and wait until it answers."""
     port = free_port()
     server = site.children.start("echo server", "-m", __name__, str(port))
-    server.wait_until(lambda: status(port, PATH, post=True, timeout=5.0) == 200, "an answer")
+    server.wait_for_answer(lambda: status(port, PATH, post=True, timeout=5.0), "an answer")
     return Running(site.load, (server,), port, PATH)
 
 

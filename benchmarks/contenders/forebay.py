@@ -15,7 +15,7 @@ def start(site: Site) -> Running:
     """Start gateway, processor and the sink of their traces, and wait until a request comes back."""
     port, admin_port, sink_port = free_port(), free_port(), free_port()
     sink = site.children.start("trace sink", "-m", "benchmarks.otlp_sink", str(sink_port))
-    sink.wait_until(lambda: status(sink_port, "/spans", post=False, timeout=5.0) == 200, "an answer")
+    sink.wait_for_answer(lambda: status(sink_port, "/spans", post=False, timeout=5.0), "an answer")
     env = {
         "FOREBAY_BOOTSTRAP_SERVERS": site.brokers,
         "FOREBAY_NAMESPACE": site.prefix,
@@ -28,13 +28,13 @@ def start(site: Site) -> Running:
     processor = site.children.start(
         "forebay processor", "-m", "forebay_cli", "processor", "benchmarks.app:app", env=env
     )
-    gateway.wait_until(lambda: status(admin_port, "/health/ready", post=False, timeout=5.0) == 200, "readiness")
+    gateway.wait_for_answer(lambda: status(admin_port, "/health/ready", post=False, timeout=5.0), "readiness")
 
-    def answers() -> bool:
+    def ask() -> int:
         processor.check()
-        return status(port, PATH, post=True, timeout=30.0) == 200
+        return status(port, PATH, post=True, timeout=30.0)
 
-    gateway.wait_until(answers, "an answer")
+    gateway.wait_for_answer(ask, "an answer")
     return Running(site.load, (gateway, processor, sink), port, PATH, spans=lambda: spans(sink_port))
 
 

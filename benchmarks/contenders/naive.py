@@ -38,7 +38,7 @@ def start(site: Site) -> Running:
     port = free_port()
     worker = site.children.start("naive worker", "-m", __name__, "worker", site.brokers, jobs)
     gateway = site.children.start("naive gateway", "-m", __name__, "gateway", site.brokers, jobs, replies, str(port))
-    gateway.wait_until(lambda: status(port, PATH, post=True, timeout=TIMEOUT) == 200, "an answer")
+    gateway.wait_for_answer(lambda: status(port, PATH, post=True, timeout=TIMEOUT), "an answer")
     return Running(site.load, (gateway, worker), port, PATH)
 
 
