@@ -30,8 +30,9 @@ import msgspec
 
 from forebay.codec import Schema, SchemaSet
 from forebay.errors import InvalidSchema, PayloadInvalid, PayloadMalformed, UnreadableBody
-from forebay_gateway.json_types import MAX_DEPTH, Node, Run, TooDeep, compile_schema, exact_number
+from forebay_gateway.json_types import MAX_DEPTH, Node, Run, TooDeep, exact_number
 from forebay_gateway.misfits import MISSING, Misfit, explain
+from forebay_gateway.schemas import compile_schema
 
 _POSITION = re.compile(r" \(byte (\d+)\)\Z")
 _TOO_DEEP = f"nested too deeply: a type may recur {MAX_DEPTH} levels deep"
