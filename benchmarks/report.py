@@ -249,7 +249,13 @@ def chart(found: Sequence[Row], title: str) -> bytes:
         print_values_position="top",
         range=(0, 1.1 * max(row.rate.high for row in found)),
         js=[],
-        style=Style(background="white", plot_background="white", font_family="sans-serif", ci_colors=("#333333",)),
+        style=Style(
+            background="white",
+            plot_background="white",
+            font_family="sans-serif",
+            value_font_size=10,
+            ci_colors=("#333333",),
+        ),
         value_formatter=lambda value: f"{value:,.0f}",
     )
     by_place = {(row.contender, row.clients): row for row in found}

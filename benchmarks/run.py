@@ -212,7 +212,7 @@ def _window(
 
 
 def _idle(running: dict[str, Running], broker: Child | None) -> tuple[dict[str, float], float]:
-    """Return the cores that each contender and the broker use while nothing is asked of them, and those of all others."""
+    """Return the cores that each contender and the broker use while idle, and those that all other processes use."""
 
     def busy() -> float:
         times = psutil.cpu_times()
