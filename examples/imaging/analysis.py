@@ -1,5 +1,7 @@
 """Measuring pictures: what is in them, as numbers."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import numpy as np

@@ -8,14 +8,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-import os
 import shlex
 import signal
 import socket
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Annotated
 
 import httpx
@@ -43,6 +43,12 @@ LARGEST_UPLOAD = 600_000
 
 SHEET_SIDE = 800
 """Pixels on the longest side of the copies sent for the contact sheet, so that all nine fit into one request."""
+
+AT_ONCE = 3
+"""Thumbnails asked for at the same time."""
+
+PAUSE = 0.25
+"""Seconds between two rounds of thumbnails: the demo shares its cores with all that it asks."""
 
 ROOMY = 150
 """Characters a line from which on request ids get a column of their own."""
@@ -108,6 +114,24 @@ def local_url(settings: Settings) -> str:
     return f"http://[{host}]:{settings.http_port}" if ":" in host else f"http://{host}:{settings.http_port}"
 
 
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """Everything that was asked and answered.
+
+    Attributes:
+        shown: a row of the table each.
+        further: more thumbnails, asked for until the contact sheet was there.
+    """
+
+    shown: Sequence[Exchange]
+    further: Sequence[Exchange]
+
+    @property
+    def wrong(self) -> list[Exchange]:
+        """The exchanges whose answer is not right."""
+        return [exchange for exchange in (*self.shown, *self.further) if exchange.wrong]
+
+
 class _Demo:
     def __init__(self, console: Console, url: str, folder: Path, wait: float) -> None:
         self._console = console
@@ -135,10 +159,10 @@ class _Demo:
             await self._until_served(client, platform)
             with self._console.status("asking for thumbnails, descriptions and a contact sheet"):
                 try:
-                    exchanges = await converse(client, self._folder)
+                    conversation = await converse(client, self._folder)
                 except httpx.HTTPError as error:
                     raise DemoError(f"{self._url} did not answer a request: {_shown(error)}{_see(platform)}") from None
-        return self._show(exchanges)
+        return self._show(conversation)
 
     async def _until_served(self, client: httpx.AsyncClient, platform: Platform | None) -> None:
         until = time.monotonic() + self._wait
@@ -151,33 +175,37 @@ class _Demo:
                 status.update(escape(f"waiting for {self._url}: {missing}{said}"))
                 await asyncio.sleep(0.2)
 
-    def _show(self, exchanges: Sequence[Exchange]) -> bool:
-        self._console.print(table(exchanges, roomy=self._console.width >= ROOMY))
-        self._console.print(passing(exchanges))
-        wrong = [exchange for exchange in exchanges if exchange.wrong]
-        for each in wrong:
-            self._console.print(f"[red]wrong:[/] {each.operation} of {each.subject}: {escape(each.wrong)}")
-        if not wrong:
-            self._console.print(f"All {len(exchanges)} answers are right. The images are in {_relative(self._folder)}/")
-        return not wrong
+    def _show(self, conversation: Conversation) -> bool:
+        self._console.print(table(conversation.shown, roomy=self._console.width >= ROOMY))
+        self._console.print(passing(conversation))
+        for each in conversation.wrong:
+            said = f"[red]wrong:[/] {each.operation} of {escape(each.subject)}: {escape(each.wrong)}"
+            self._console.print(said, soft_wrap=True)
+        if not conversation.wrong:
+            count = len(conversation.shown) + len(conversation.further)
+            self._console.print(f"All {count} answers are right. The images are in {_shown_path(self._folder)}/")
+        return not conversation.wrong
 
     def _say_where_to_look(self, platform: Platform) -> None:
         request = self._folder / "describe-request.json"
         self._console.print(
-            f"The platform stays up at {self._url} until Ctrl-C; its log is {_relative(platform.log)}.\n"
+            f"The platform stays up at {self._url} until Ctrl-C; its log is {_shown_path(platform.log)}\n"
             "Ask it yourself:\n"
             f"curl -si {self._url}/v1/describe -H 'Content-Type: application/json' "
-            f"--data-binary @{shlex.quote(str(_relative(request)))}",
+            f"--data-binary @{shlex.quote(str(_shown_path(request)))}",
             soft_wrap=True,
             highlight=False,
             markup=False,
         )
 
 
-async def converse(client: httpx.AsyncClient, folder: Path) -> list[Exchange]:
+async def converse(client: httpx.AsyncClient, folder: Path) -> Conversation:
     """Send every request of the demo and keep the images that come back.
 
-    The contact sheet is asked for first and takes seconds. Everything else is asked for while it is under way.
+    The contact sheet is asked for first and takes seconds. Everything else is asked for while it is under way: a
+    description of each photograph, one after the other, then thumbnails of all, several at a time and again and again
+    until the sheet is there. The table gets the first of those rounds that began and ended while the sheet was being
+    made.
 
     Raises:
         httpx.HTTPError: a request got no answer at all.
@@ -186,40 +214,65 @@ async def converse(client: httpx.AsyncClient, folder: Path) -> list[Exchange]:
     originals = {photograph.name: _upload(photograph.read()) for photograph in PHOTOGRAPHS}
     copies = {name: _copy(data) for name, data in originals.items()}
     captions = [Captioned(copies[each.name], f"{each.name}: {each.credit}") for each in PHOTOGRAPHS]
-    sheet_request = written(ContactSheetRequest(captions, COLUMNS, DPI))
-    thumbnail_requests = {name: written(ThumbnailRequest(data, WIDTH)) for name, data in originals.items()}
-    describe_requests = {name: written(DescribeRequest(data, BINS)) for name, data in originals.items()}
-    too_wide = written(ThumbnailRequest(copies["coffee"], width=100_000))
-    no_number = written({"image": copies["coffee"], "width": "wide"})
     (folder / "describe-request.json").write_bytes(written(DescribeRequest(copies["coffee"], bins=4)))
 
-    exchanges = []
-    sheet = asyncio.ensure_future(ask(client, "contact_sheet", sheet_request))
+    sheet_request = written(ContactSheetRequest(captions, COLUMNS, DPI))
+    sheet_answer = asyncio.ensure_future(ask(client, "contact_sheet", sheet_request))
     try:
-        for name, request in describe_requests.items():
-            answer = await ask(client, "describe", request)
-            exchanges.append(_checked("describe", name, answer, _description_of(originals[name])))
-        answers = await asyncio.gather(*(ask(client, "thumbnail", each) for each in thumbnail_requests.values()))
-        for name, answer in zip(thumbnail_requests, answers, strict=True):
-            keep = folder / "thumbnails" / f"{name}.png"
-            exchanges.append(_checked("thumbnail", name, answer, _thumbnail_of(originals[name], keep)))
-        for subject, request, mention in (
-            ('width "wide"', no_number, "width"),
-            ("width 100000", too_wide, "100000"),
-        ):
-            answer = await ask(client, "thumbnail", request)
-            exchanges.append(_checked("thumbnail", subject, answer, _refusal(mention), refused=True))
+        described = await _descriptions(client, originals)
+        rounds = [await _thumbnails(client, originals, folder / "thumbnails")]
+        while not sheet_answer.done():
+            await asyncio.sleep(PAUSE)
+            rounds.append(await _thumbnails(client, originals, folder / "thumbnails"))
+        refused = await _refusals(client, copies["coffee"])
         keep = folder / "contact-sheet.jpg"
-        exchanges.append(_checked("contact_sheet", "all nine", await sheet, _sheet_of([*copies.values()], keep)))
+        sheet = _checked("contact_sheet", "all nine", await sheet_answer, _sheet_of([*copies.values()], keep))
     finally:
-        sheet.cancel()
-        await asyncio.gather(sheet, return_exceptions=True)
+        sheet_answer.cancel()
+        await asyncio.gather(sheet_answer, return_exceptions=True)
+
+    meanwhile = (each for each in rounds if all(_passed(exchange.answer, sheet.answer) for exchange in each))
+    shown = next(meanwhile, rounds[0])
+    further = [exchange for each in rounds if each is not shown for exchange in each]
+    return Conversation([*described, *shown, *refused, sheet], further)
+
+
+async def _descriptions(client: httpx.AsyncClient, photographs: Mapping[str, bytes]) -> list[Exchange]:
+    exchanges = []
+    for name, data in photographs.items():
+        answer = await ask(client, "describe", written(DescribeRequest(data, BINS)))
+        exchanges.append(_checked("describe", name, answer, _description_of(data)))
+    return exchanges
+
+
+async def _thumbnails(client: httpx.AsyncClient, photographs: Mapping[str, bytes], folder: Path) -> list[Exchange]:
+    requests = [written(ThumbnailRequest(data, WIDTH)) for data in photographs.values()]
+    places = asyncio.Semaphore(AT_ONCE)
+
+    async def in_turn(request: bytes) -> Answer:
+        async with places:
+            return await ask(client, "thumbnail", request)
+
+    answers = await asyncio.gather(*(in_turn(request) for request in requests))
+    return [
+        _checked("thumbnail", name, answer, _thumbnail_of(photographs[name], folder / f"{name}.png"))
+        for name, answer in zip(photographs, answers, strict=True)
+    ]
+
+
+async def _refusals(client: httpx.AsyncClient, photograph: bytes) -> list[Exchange]:
+    no_number = written({"image": photograph, "width": "wide"})
+    too_wide = written(ThumbnailRequest(photograph, width=100_000))
+    exchanges = []
+    for subject, request, mention in (('width "wide"', no_number, "width"), ("width 100000", too_wide, "100000")):
+        answer = await ask(client, "thumbnail", request)
+        exchanges.append(_checked("thumbnail", subject, answer, _refusal(mention), refused=True))
     return exchanges
 
 
 def table(exchanges: Sequence[Exchange], *, roomy: bool) -> Table:
-    """Everything that came back, a line for each request; request ids in a column of their own if there is room."""
-    drawn = Table(title="Answers, in milliseconds", title_justify="left", pad_edge=False)
+    """Tabulate what came back, a row for each request; request ids have a column of their own if there is room."""
+    drawn = Table(title="Answers, in milliseconds", title_justify="left")
     drawn.add_column("operation")
     drawn.add_column("photograph")
     drawn.add_column("status", justify="right")
@@ -229,7 +282,7 @@ def table(exchanges: Sequence[Exchange], *, roomy: bool) -> Table:
     if roomy:
         drawn.add_column("Forebay-Request-Id", no_wrap=True)
     for each in exchanges:
-        came_back = f"[red]{escape(each.wrong)}[/]" if each.wrong else escape(each.came_back)
+        came_back = "[red]wrong, see below[/]" if each.wrong else escape(each.came_back)
         cells = [
             each.operation,
             escape(each.subject),
@@ -242,18 +295,22 @@ def table(exchanges: Sequence[Exchange], *, roomy: bool) -> Table:
     return drawn
 
 
-def passing(exchanges: Sequence[Exchange]) -> str:
-    """Say how short work fared beside long: what was sent after the sheet's handler started and answered before it."""
-    sheet = next(each.answer for each in exchanges if each.operation == "contact_sheet")
-    short = [each.answer for each in exchanges if each.operation != "contact_sheet" and each.answer.status == 200]
-    passed = [each for each in short if each.sent_at >= sheet.running_from and each.received_at <= sheet.received_at]
+def passing(conversation: Conversation) -> str:
+    """Say how short work fared beside long: what came and went while the contact sheet's handler ran."""
+    sheet = next(each.answer for each in conversation.shown if each.operation == "contact_sheet")
+    short = [each.answer for each in (*conversation.shown, *conversation.further) if each.operation == "thumbnail"]
+    passed = [each.wall_ms for each in short if each.status == 200 and _passed(each, sheet)]
     if not passed:
-        return "Nothing was asked for and answered while the contact sheet was being made."
-    slowest = max(each.wall_ms for each in passed)
+        return "No thumbnail came and went while the contact sheet was being made."
     return (
-        f"{len(passed)} of {len(short)} shorter requests came and went while the contact sheet was being made "
-        f"({_milliseconds(sheet.stages.get('run'))} ms); the slowest of them took {_milliseconds(slowest)} ms."
+        f"{len(passed)} thumbnails came and went while the contact sheet was being made "
+        f"({_milliseconds(sheet.stages.get('run'))} ms): half of them within {_milliseconds(median(passed))} ms, "
+        f"the slowest in {_milliseconds(max(passed))} ms."
     )
+
+
+def _passed(short: Answer, long: Answer) -> bool:
+    return short.sent_at >= long.running_from and short.received_at <= long.received_at
 
 
 def _upload(photograph: bytes) -> bytes:
@@ -347,15 +404,16 @@ def _milliseconds(value: float | None) -> str:
 
 
 def _see(platform: Platform | None) -> str:
-    return f"; see {_relative(platform.log)}" if platform else ""
+    return f"; see {_shown_path(platform.log)}" if platform else ""
 
 
 def _shown(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def _relative(path: Path) -> Path:
-    return Path(os.path.relpath(path))
+def _shown_path(path: Path) -> Path:
+    """Shorten the path if it lies below the current folder."""
+    return path.resolve().relative_to(Path.cwd()) if path.resolve().is_relative_to(Path.cwd()) else path
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """The app: three operations of very different length, on the three lanes of the queue."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 from forebay import Forebay, Reject

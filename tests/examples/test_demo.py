@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import httpx
 import msgspec
 import pytest
+import typer
 from PIL import Image
 from rich.console import Console
+from typer.testing import CliRunner, Result
 
 from forebay import Reject
+from forebay_broker.ports import ReservedPort
 from imaging import checks, demo, pictures
 from imaging.client import STAGES, Answer, server_timing, written
-from imaging.demo import Exchange
+from imaging.demo import Conversation, Exchange
+from imaging.local import APP_DIR
 from imaging.operations import (
     Captioned,
     ContactSheet,
@@ -33,6 +43,7 @@ from imaging.operations import (
 )
 from imaging.photographs import PHOTOGRAPHS
 from imaging.pictures import Format
+from tests.support.brokers import Kafka
 
 COFFEE = next(photograph for photograph in PHOTOGRAPHS if photograph.name == "coffee").read()
 ROCKET = next(photograph for photograph in PHOTOGRAPHS if photograph.name == "rocket").read()
@@ -183,42 +194,86 @@ def test_server_timing_is_read_as_its_standard_says(header: str, stages: dict[st
     assert server_timing(header) == stages
 
 
-class InPlace(httpx.AsyncBaseTransport):
-    """Runs each request's handler where it stands and answers as a gateway would; ``spoil`` changes what comes back."""
+Spoil = Callable[[str, Any], Any]
+"""Changes what an operation gave before it goes back."""
 
-    def __init__(self, spoil: Callable[[str, Any], Any] = lambda _, result: result) -> None:
-        self._spoil = spoil
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        operation = app.operations[request.url.path.removeprefix("/v1/")]
-        headers = {"Server-Timing": ", ".join(f"{stage};dur=0" for stage in STAGES), "Forebay-Request-Id": "here-1"}
+class StandIn(ThreadingHTTPServer):
+    """Runs each request's handler where it arrives, and answers as a gateway would."""
+
+    daemon_threads = True
+
+    def __init__(self, spoil: Spoil) -> None:
+        super().__init__(("127.0.0.1", 0), _Answering)
+        self.spoil = spoil
+        self.url = f"http://127.0.0.1:{self.server_port}"
+
+    def answer(self, name: str, body: bytes) -> tuple[int, str, bytes]:
+        if name not in app.operations:
+            return 404, PROBLEM, written({"title": "There is no such operation"})
+        operation = app.operations[name]
         try:
-            asked: Any = msgspec.json.decode(request.content, type=operation.request.python_type)
-            result = operation.handler(asked)
+            request: Any = msgspec.json.decode(body, type=operation.request.python_type)
+            return 200, "application/json", written(self.spoil(name, operation.handler(request)))
         except (msgspec.ValidationError, Reject) as error:
-            problem = json.dumps({"detail": str(error)})
-            return httpx.Response(422, content=problem, headers={**headers, "Content-Type": PROBLEM})
-        spoilt = written(self._spoil(operation.name, result))
-        return httpx.Response(200, content=spoilt, headers={**headers, "Content-Type": "application/json"})
+            return 422, PROBLEM, written({"detail": str(error)})
 
 
-async def conversation(transport: InPlace, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[Exchange]:
+class _Answering(BaseHTTPRequestHandler):
+    server: StandIn
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        began = time.perf_counter()
+        status, content_type, content = self.server.answer(self.path.removeprefix("/v1/"), body)
+        run = (time.perf_counter() - began) * 1000
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(content)))
+        self.send_header("Forebay-Request-Id", "here-1")
+        self.send_header("Server-Timing", f"validate;dur=0, produce;dur=0, queue;dur=0, run;dur={run:.3f}, reply;dur=0")
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the signature is the base's
+        pass
+
+
+@contextmanager
+def stand_in(spoil: Spoil = lambda _, result: result) -> Iterator[StandIn]:
+    with StandIn(spoil) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Runs the demo's command with these arguments; it writes to ``tmp_path``."""
+    command = typer.Typer()
+    command.command()(demo.main)
     monkeypatch.setattr(demo, "DPI", 72)
-    # Handlers run where the clock should only see waiting, so nothing is accounted for here.
-    monkeypatch.setattr(checks, "UNACCOUNTED_MS", float("inf"))
-    async with httpx.AsyncClient(base_url="http://here", transport=transport) as client:
-        return await demo.converse(client, folder)
+    monkeypatch.chdir(tmp_path)
+
+    def invoke(*arguments: str) -> Result:
+        return CliRunner().invoke(command, ["--output", str(tmp_path), *arguments])
+
+    return invoke
 
 
-async def test_every_photograph_is_asked_about_and_the_images_are_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    exchanges = await conversation(InPlace(), tmp_path, monkeypatch)
+def test_every_photograph_is_asked_about_and_the_images_are_kept(run: Callable[..., Result], tmp_path: Path) -> None:
+    with stand_in() as gateway:
+        outcome = run("--url", gateway.url)
 
-    assert [each.wrong for each in exchanges if each.wrong] == []
-    assert len(exchanges) == 2 * len(PHOTOGRAPHS) + 3
-    assert [each.answer.status for each in exchanges if each.subject.startswith("width")] == [422, 422]
+    assert "answers are right" in outcome.output
+    assert outcome.exit_code == 0
     for photograph in PHOTOGRAPHS:
+        assert outcome.output.count(photograph.name) >= 2
         with Image.open(tmp_path / "thumbnails" / f"{photograph.name}.png") as kept:
             assert kept.width == demo.WIDTH
     with Image.open(tmp_path / "contact-sheet.jpg") as kept:
@@ -226,23 +281,122 @@ async def test_every_photograph_is_asked_about_and_the_images_are_kept(
     assert json.loads((tmp_path / "describe-request.json").read_text())["bins"] == 4
 
 
-async def test_an_answer_that_belongs_to_another_request_is_noticed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_answer_that_belongs_to_another_request_fails_the_demo(run: Callable[..., Result]) -> None:
     rocket = thumbnail(ThumbnailRequest(ROCKET, demo.WIDTH))
-    spoilt = InPlace(lambda operation, result: rocket if operation == "thumbnail" else result)
 
-    exchanges = await conversation(spoilt, tmp_path, monkeypatch)
+    with stand_in(lambda operation, result: rocket if operation == "thumbnail" else result) as gateway:
+        outcome = run("--url", gateway.url)
 
-    right = [each.subject for each in exchanges if each.operation == "thumbnail" and not each.wrong]
-    assert right == ["rocket", 'width "wide"', "width 100000"]
+    assert outcome.exit_code == 1
+    assert "wrong: thumbnail of coffee: the thumbnail" in outcome.output
+    assert "wrong: thumbnail of rocket" not in outcome.output
+    assert "answers are right" not in outcome.output
+
+
+def test_a_gateway_that_is_not_there_is_named_with_what_was_seen(run: Callable[..., Result]) -> None:
+    with stand_in() as gone:
+        pass
+
+    outcome = run("--url", gone.url, "--wait", "0")
+
+    assert outcome.exit_code == 1
+    assert f"{gone.url} does not serve the operations: " in outcome.output
+
+
+def test_a_gateway_that_lacks_an_operation_is_named_with_it(run: Callable[..., Result]) -> None:
+    with stand_in() as gateway:
+        outcome = run("--url", f"{gateway.url}/other", "--wait", "0")
+
+    assert outcome.exit_code == 1
+    assert "thumbnail answers 404, There is no such operation" in outcome.output
+
+
+def test_a_second_platform_is_not_started_where_one_answers(
+    run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with stand_in() as gateway:
+        monkeypatch.setenv("FOREBAY_HTTP_PORT", str(gateway.server_port))
+        outcome = run("--up", "--once")
+
+    assert outcome.exit_code == 1
+    assert f"something answers at {gateway.url} already" in outcome.output
+
+
+@pytest.mark.parametrize(
+    ("variables", "arguments", "complaint"),
+    [
+        ({"FOREBAY_HTTP_PORT": "0"}, [], "setting http_port = '0' (FOREBAY_HTTP_PORT)"),
+        ({}, ["--up", "--url", "http://127.0.0.1:1"], "not with --up"),
+    ],
+    ids=["setting", "flags"],
+)
+def test_a_mistake_in_the_settings_is_one_sentence(
+    run: Callable[..., Result],
+    monkeypatch: pytest.MonkeyPatch,
+    variables: dict[str, str],
+    arguments: list[str],
+    complaint: str,
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+    outcome = run(*arguments)
+
+    assert outcome.exit_code == 2
+    assert complaint in outcome.output
+
+
+def test_a_platform_that_does_not_start_is_shown_with_its_last_lines(
+    run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with ReservedPort() as port:
+        monkeypatch.setenv("FOREBAY_HTTP_PORT", str(port.number))
+        monkeypatch.setenv("FOREBAY_ADMIN_PORT", str(port.number))
+
+    outcome = run("--up", "--once")
+
+    assert outcome.exit_code == 1
+    assert f"'forebay up' exited with status 2. The end of {tmp_path / 'forebay.log'}:" in outcome.output
+    assert "forebay: settings http_port and admin_port are both" in outcome.output
+    assert "Traceback" not in outcome.output
+
+
+def test_the_demo_starts_the_platform_gets_right_answers_and_stops_it(
+    kafka: Kafka, namespace: str, tmp_path: Path
+) -> None:
+    with ReservedPort() as http, ReservedPort() as admin:
+        ports = {"FOREBAY_HTTP_PORT": str(http.number), "FOREBAY_ADMIN_PORT": str(admin.number)}
+    here = {
+        "FOREBAY_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
+        "FOREBAY_NAMESPACE": namespace,
+        "FOREBAY_INSTANCE": "demo",
+        "FOREBAY_DATA_DIR": str(tmp_path),
+        "PYTHONPATH": str(APP_DIR),
+    }
+
+    ended = subprocess.run(
+        [sys.executable, "-m", "imaging.demo", "--up", "--once"],
+        cwd=tmp_path,
+        env={**os.environ, **ports, **here},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+    log = (tmp_path / "demo" / "forebay.log").read_text()
+    assert ended.returncode == 0, f"{ended.stdout}\n{log}"
+    assert "answers are right" in ended.stdout
+    assert (tmp_path / "demo" / "contact-sheet.jpg").is_file()
+    assert log.rstrip().endswith("stopped")
 
 
 @pytest.mark.parametrize("roomy", [True, False])
 def test_the_table_shows_each_answer_with_its_stages_and_its_request_id(roomy: bool) -> None:
     exchanges = [
         Exchange("thumbnail", "coffee", answered(THUMBNAIL), came_back="160x107 PNG"),
-        Exchange("describe", "rocket", answered(DESCRIPTION, status=500, stages={}), wrong="status 500 [sic]"),
+        Exchange("describe", "rocket [sic]", answered(DESCRIPTION, status=500, stages={}), wrong="status 500"),
     ]
     console = Console(width=180 if roomy else 120)
 
@@ -250,18 +404,15 @@ def test_the_table_shows_each_answer_with_its_stages_and_its_request_id(roomy: b
         console.print(demo.table(exchanges, roomy=roomy))
 
     shown = captured.get()
-    for expected in ("160x107 PNG", "here-1", "16.0", "status 500 [sic]", *STAGES):
+    for expected in ("160x107 PNG", "rocket [sic]", "here-1", "16.0", "500", "wrong, see below", *STAGES):
         assert expected in shown
 
 
-def test_short_work_that_passed_the_sheet_is_counted() -> None:
-    long = answered(SHEET, sent_at=10.0, wall_ms=2000.0)
-    exchanges = [
-        Exchange("contact_sheet", "all", long, came_back="a sheet"),
-        Exchange("thumbnail", "before it started", answered(THUMBNAIL, sent_at=10.0), came_back="small"),
-        Exchange("thumbnail", "meanwhile", answered(THUMBNAIL, sent_at=11.0, wall_ms=30.0), came_back="small"),
-        Exchange("thumbnail", "after it", answered(THUMBNAIL, sent_at=11.99, wall_ms=30.0), came_back="small"),
-    ]
+def test_thumbnails_that_passed_the_sheet_are_counted() -> None:
+    sheet = Exchange("contact_sheet", "all", answered(SHEET, sent_at=10.0, wall_ms=2000.0), came_back="a sheet")
+    before = Exchange("thumbnail", "before it started", answered(THUMBNAIL, sent_at=10.0), came_back="small")
+    meanwhile = Exchange("thumbnail", "meanwhile", answered(THUMBNAIL, sent_at=11.0, wall_ms=30.0), came_back="small")
+    after = Exchange("thumbnail", "after it", answered(THUMBNAIL, sent_at=11.99, wall_ms=30.0), came_back="small")
 
-    assert demo.passing(exchanges).startswith("1 of 3 shorter requests came and went")
-    assert "Nothing" in demo.passing(exchanges[:2])
+    assert demo.passing(Conversation([before, meanwhile, sheet], [after])).startswith("1 thumbnails came and went")
+    assert demo.passing(Conversation([before, sheet], [after])).startswith("No thumbnail came and went")
