@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -38,7 +38,7 @@ from benchmarks.run import Outcome, Plan
 
 PACKAGES = ("aiokafka", "fastavro", "httptools", "starlette", "uvicorn", "uvloop")
 _SCRIPT = re.compile(rb"<script.*?</script>", re.DOTALL)  # pygal's tooltips, which need its script from the network
-WIDE = 140
+WIDE = 120
 """Columns from which on a median and its spread stand on one line."""
 BUSY = 0.1
 """Cores used by others from which on the report says so."""
@@ -109,7 +109,7 @@ def show(console: Console, plan: Plan, outcome: Outcome, codec: CodecFigures | N
     """Print everything; returns the verdicts."""
     found = rows(outcome.samples)
     if found:
-        console.print(_rates(plan, found, " " if console.width >= WIDE else "\n"))
+        console.print(_rates(plan, found, _one_line if console.width >= WIDE else _two_lines))
         console.print(_costs(found))
     wrong = [row for row in found if row.errors]
     for row in wrong:
@@ -137,13 +137,9 @@ def show(console: Console, plan: Plan, outcome: Outcome, codec: CodecFigures | N
     return judged
 
 
-def _rates(plan: Plan, found: Sequence[Row], gap: str) -> Table:
+def _rates(plan: Plan, found: Sequence[Row], shown: Callable[[Spread | None], str]) -> Table:
     rounds = max(row.rounds for row in found)
-    table = Table(
-        title=f"{rounds} round{'s' if rounds > 1 else ''} of {plan.seconds:g} s: median (least-greatest)",
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-    )
+    table = _table(f"{rounds} round{'s' if rounds > 1 else ''} of {plan.seconds:g} s: median (least-greatest)")
     table.add_column("clients", justify="right", no_wrap=True)
     table.add_column("contender", no_wrap=True)
     for heading in ("answers/s", "p50 ms", "p99 ms", "x naive", "x echo"):
@@ -155,11 +151,7 @@ def _rates(plan: Plan, found: Sequence[Row], gap: str) -> Table:
         table.add_row(
             str(row.clients) if row.clients != previous else "",
             row.contender,
-            _shown(row.rate, ",.0f", gap),
-            _shown(row.p50, ".2f", gap),
-            _shown(row.p99, ".2f", gap),
-            _shown(row.to_naive, ".2f", gap),
-            _shown(row.to_echo, ".2f", gap),
+            *(shown(value) for value in (row.rate, row.p50, row.p99, row.to_naive, row.to_echo)),
             style="red" if row.errors else "bold" if row.contender == "forebay" else None,
         )
         previous = row.clients
@@ -167,7 +159,7 @@ def _rates(plan: Plan, found: Sequence[Row], gap: str) -> Table:
 
 
 def _costs(found: Sequence[Row]) -> Table:
-    table = Table(title="CPU for one answer, µs, by process", title_justify="left", box=box.SIMPLE_HEAD)
+    table = _table("CPU for one answer, µs, by process")
     table.add_column("clients", justify="right")
     table.add_column("contender")
     table.add_column("processes")
@@ -187,20 +179,31 @@ def _costs(found: Sequence[Row]) -> Table:
 
 
 def _verdicts(judged: Sequence[Verdict]) -> Table:
-    table = Table(title="Targets", title_justify="left", box=box.SIMPLE_HEAD)
+    table = _table("Targets")
     table.add_column("target")
     table.add_column("found", justify="right", no_wrap=True)
     table.add_column("verdict")
     for verdict in judged:
         said = "met" if verdict.met else "not valid: errors" if verdict.errors else "missed"
-        table.add_row(verdict.text, _shown(verdict.found, ".2f"), Text(said, "green" if verdict.met else "bold red"))
+        table.add_row(verdict.text, _one_line(verdict.found), Text(said, "green" if verdict.met else "bold red"))
     return table
 
 
-def _shown(value: Spread | None, form: str, gap: str = " ") -> str:
-    if value is None:
-        return "-"
-    return f"{value.median:{form}}{gap}({value.low:{form}}-{value.high:{form}})"
+def _table(title: str) -> Table:
+    return Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
+
+
+def _one_line(value: Spread | None) -> str:
+    return f"{_short(value.median)} ({_short(value.low)}-{_short(value.high)})" if value else "-"
+
+
+def _two_lines(value: Spread | None) -> str:
+    return f"{_short(value.median)}\n{_short(value.low)}-{_short(value.high)}" if value else "-"
+
+
+def _short(value: float) -> str:
+    """Write no more digits than a swing of some per cent leaves a meaning to."""
+    return f"{value:,.{0 if value >= 100 else 1 if value >= 10 else 2}f}"
 
 
 def write(
