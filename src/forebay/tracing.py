@@ -15,7 +15,7 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, SERVICE_NAME, SERVICE_VERSION, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased, TraceIdRatioBased
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -32,7 +32,7 @@ def configure(service: str, instance: str, version: str, ratio: float) -> Tracer
     """Make the provider of this process: parent-based sampling, exporting by OTLP/HTTP if an endpoint is set.
 
     The endpoint is ``OTEL_EXPORTER_OTLP_ENDPOINT`` or ``OTEL_EXPORTER_OTLP_TRACES_ENDPOINT``, as OpenTelemetry
-    specifies.
+    specifies. Without one no trace begins here, since nobody would see it; those begun elsewhere go on.
 
     Args:
         service: becomes ``service.name``, after ``forebay-``.
@@ -43,8 +43,10 @@ def configure(service: str, instance: str, version: str, ratio: float) -> Tracer
     resource = Resource.create(
         {SERVICE_NAME: f"forebay-{service}", SERVICE_INSTANCE_ID: instance, SERVICE_VERSION: version}
     )
-    provider = TracerProvider(sampler=ParentBased(TraceIdRatioBased(ratio)), resource=resource, shutdown_on_exit=False)
-    if os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
+    exported = any(os.environ.get(f"OTEL_EXPORTER_OTLP_{signal}ENDPOINT") for signal in ("TRACES_", ""))
+    sampler = ParentBased(TraceIdRatioBased(ratio) if exported else ALWAYS_OFF)
+    provider = TracerProvider(sampler=sampler, resource=resource, shutdown_on_exit=False)
+    if exported:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
