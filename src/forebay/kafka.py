@@ -138,8 +138,9 @@ class Producer:
     ) -> asyncio.Future[Any]:
         """Hand a record over; return the future of its acknowledgement.
 
-        Without a partition the record goes to one in turn, whatever its key (see `_Turn`). It waits only while the topic's metadata is unknown or the buffer is full; cancelling
-        that wait takes the record back, cancelling the returned future does not.
+        Without a partition the record goes to one in turn, whatever its key (see `_Turn`). It waits only while the topic's
+        metadata is unknown or the buffer is full; cancelling that wait takes the record back, cancelling the returned
+        future does not.
 
         ``on_delivery`` is called once: with None when the broker has acknowledged the record, or with the error for
         which it never will.
