@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
+import sys
 from collections.abc import Iterator
 from typing import Any
 
-from forebay.errors import AppError
+from forebay.errors import AppError, ForebayError
 from forebay.settings import Settings
 from forebay_cli.curl import curl
 from forebay_cli.lifetime import kill_group
@@ -26,26 +28,35 @@ async def run_local(settings: Settings, wanted: Wanted) -> None:
     """
     plan = make_plan(settings, wanted)
     lines = PrefixedLines([NAME, *plan.names])
-    supervisor = Supervisor(plan, lines.write)
+
+    def say(name: str, line: str) -> None:
+        try:
+            lines.write(name, line)
+        except OSError as error:
+            # What is left in the buffer would fail once more when the interpreter ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            supervisor.fail(ForebayError(f"the output of 'forebay up' cannot be written: {error.strerror}"))
+
+    supervisor = Supervisor(plan, say)
 
     def stop(number: int) -> None:
         hurry = supervisor.stop()
-        lines.write(NAME, f"{signal.Signals(number).name}: " + ("hurrying" if hurry else "stopping; again to hurry"))
+        say(NAME, f"{signal.Signals(number).name}: " + ("hurrying" if hurry else "stopping; again to hurry"))
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, stop, number)
 
     async with asyncio.TaskGroup() as tasks:
-        describing = tasks.create_task(_describe(supervisor, wanted, lines.write))
+        describing = tasks.create_task(_describe(supervisor, wanted, say))
 
         async def say_where_to_look() -> None:
             for line in _where_to_look(settings, wanted, await describing):
-                lines.write(NAME, line)
+                say(NAME, line)
 
         await supervisor.run(say_where_to_look)
         describing.cancel()
-    lines.write(NAME, "stopped")
+    say(NAME, "stopped")
 
 
 async def _describe(supervisor: Supervisor, wanted: Wanted, say: Say) -> list[dict[str, Any]]:
@@ -85,5 +96,7 @@ def _where_to_look(settings: Settings, wanted: Wanted, operations: list[dict[str
         yield f"  API      http://{reachable(settings.http_host)}:{port}/v1/<operation>"
         yield f"  health   {admin}/health/ready"
         yield f"  metrics  {admin}/metrics"
+    # One that takes JSON can be tried as it is; opaque bytes need a file.
+    tried = min(operations, key=lambda operation: operation["request"] is None)
     yield "  operations: " + ", ".join(operation["name"] for operation in operations)
-    yield f"  try: {curl(f'http://{reachable(settings.http_host)}:{pairs[0][0]}', operations[0])}"
+    yield f"  try: {curl(f'http://{reachable(settings.http_host)}:{pairs[0][0]}', tried)}"

@@ -51,11 +51,15 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    version: Annotated[
+    version: Annotated[  # noqa: ARG001 - its callback has done everything
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     """Put a synchronous REST API in front of asynchronous work on Kafka."""
+    import logging
+
+    # The Kafka client logs what it raises as well; where a command keeps no log, a person would be told twice.
+    logging.getLogger("aiokafka").addHandler(logging.NullHandler())
 
 
 def _report(error: Exception) -> int:

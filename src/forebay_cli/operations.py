@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 import typer
 
 from forebay_cli import options
-from forebay_cli.service import ask
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -99,11 +98,13 @@ def operations(
     config: options.Config = None,
 ) -> None:
     """List the operations of the catalog: those that processors have announced."""
+    import asyncio
+
     from forebay.settings import load_settings
     from forebay_cli.output import console
 
     settings = load_settings(config, bootstrap_servers=bootstrap_servers, namespace=namespace)
-    listed = ask(read_catalog(settings)) if app is None else declared(app, app_dir)
+    listed = asyncio.run(read_catalog(settings)) if app is None else declared(app, app_dir)
     if as_json:
         typer.echo(json.dumps([asdict(operation) for operation in listed], indent=2))
     elif listed:

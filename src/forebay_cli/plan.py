@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from itertools import count
 from pathlib import Path
 
-from forebay.errors import BrokerError, ConfigurationError
-from forebay.kafka import Admin
+from forebay.errors import ConfigurationError
 from forebay.settings import Settings
 from forebay_cli.restart import RestartPolicy
 from forebay_cli.supervisor import Plan, Probe, Program, forebay_command
@@ -20,6 +20,10 @@ _MARGIN = 5.0
 
 _BROKER_STOP = 20.0
 """Seconds that the broker may take to close its logs, before it is killed."""
+
+_BROKER_READY = re.compile(r"^broker ready at ")
+_PROCESSOR_READY = re.compile(r" runs .+ in \d+ slots$")
+"""A processor has no port to ask: it says that it is a member of its groups."""
 
 _LAST_PORT = 65535
 
@@ -84,13 +88,14 @@ def make_plan(settings: Settings, wanted: Wanted) -> Plan:
             f"processor-{index + 1}",
             forebay_command("processor", wanted.app, *where, *client, "--slots", str(settings.slots)),
             stop_within=settings.drain + _MARGIN,
+            ready_line=_PROCESSOR_READY,
         )
 
     broker = Program(
         "broker",
         forebay_command("broker", *shared, "--port", str(settings.broker_port), "--data-dir", str(settings.data_dir)),
         stop_within=_BROKER_STOP,
-        ready=acknowledges(settings),
+        ready_line=_BROKER_READY,
         policy=RestartPolicy(limit=1),
     )
     return Plan(
@@ -136,27 +141,5 @@ def healthy(host: str, port: int) -> Probe:
 
     async def probe() -> bool:
         return await asyncio.to_thread(look)
-
-    return probe
-
-
-def acknowledges(settings: Settings) -> Probe:
-    """Return a probe that asks the broker for its topics."""
-    host, _, port = settings.brokers.partition(",")[0].rpartition(":")
-
-    async def probe() -> bool:
-        # The client reports every refused connection in the log, and there are many before a broker is up.
-        try:
-            async with asyncio.timeout(1.0):
-                _, writer = await asyncio.open_connection(host, int(port))
-        except (OSError, TimeoutError):
-            return False
-        writer.close()
-        try:
-            async with Admin.connect(settings) as admin:
-                await admin.names()
-        except BrokerError:
-            return False
-        return True
 
     return probe

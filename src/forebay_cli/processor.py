@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 from forebay_cli import options
 from forebay_cli.lifetime import end_with_parent
 from forebay_cli.service import needs_extra, run
@@ -35,21 +32,6 @@ def processor(
         namespace=namespace,
         trace_ratio=trace_ratio,
     )
-    import_from(app_dir)
     with needs_extra("processor", "processor"):
         from forebay_processor.service import serve
-    run(serve(settings, app))
-
-
-def import_from(app_dir: Path | None) -> None:
-    """Put the app's folder first on the module path, in this process and in those that ``cpu=True`` handlers run in.
-
-    Raises:
-        ConfigurationError: there is no such folder.
-    """
-    folder = (app_dir or Path()).resolve()
-    if not folder.is_dir():
-        from forebay.errors import ConfigurationError
-
-        raise ConfigurationError(f"--app-dir {app_dir}: there is no such folder")
-    sys.path.insert(0, str(folder))
+    run(serve(settings, app, app_dir))

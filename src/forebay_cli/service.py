@@ -1,12 +1,10 @@
-"""What the commands have in common that run a service, or ask the cluster something."""
+"""What the commands have in common that run a service: the extra it needs, its log and its loop."""
 
 from __future__ import annotations
 
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
-
-Answer = TypeVar("Answer")
+from typing import Any
 
 
 @contextmanager
@@ -29,7 +27,8 @@ def needs_extra(command: str, extra: str) -> Iterator[None]:
 
 
 def run(service: Coroutine[Any, Any, None]) -> None:
-    """Run a service until it ends, on uvloop where there is one."""
+    """Run a service until it ends, on uvloop where there is one, with its log on stderr."""
+    _log_to_stderr()
     try:
         import uvloop
     except ModuleNotFoundError:
@@ -40,11 +39,13 @@ def run(service: Coroutine[Any, Any, None]) -> None:
         uvloop.run(service)
 
 
-def ask(question: Coroutine[Any, Any, Answer]) -> Answer:
-    """Ask the cluster something from a command that is not a service, and return the answer."""
-    import asyncio
+def _log_to_stderr() -> None:
     import logging
 
-    # The client logs what it raises as well; here that would tell a person everything twice.
-    logging.getLogger("aiokafka").addHandler(logging.NullHandler())
-    return asyncio.run(question)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for chatty in ("aiokafka", "uvicorn"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    # A fresh cluster makes its coordinator when the first group asks for it, which the client reports as errors.
+    logging.getLogger("aiokafka.consumer.group_coordinator").addFilter(
+        lambda record: "GroupCoordinatorNotAvailableError" not in record.getMessage()
+    )

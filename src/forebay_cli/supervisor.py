@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -46,7 +47,9 @@ class Program:
         name: stands before each of its lines; different for each program.
         command: the executable and its arguments.
         stop_within: seconds between SIGTERM and SIGKILL.
-        ready: says whether it is ready; without one it counts as ready from the start.
+        ready: says whether it is ready; asked again and again.
+        ready_line: is found in the line with which it says itself that it is ready. A program that has neither this
+            nor ``ready`` counts as ready from the start.
         policy: when it is started again.
     """
 
@@ -54,6 +57,7 @@ class Program:
     command: Sequence[str]
     stop_within: float
     ready: Probe | None = None
+    ready_line: re.Pattern[str] | None = None
     policy: RestartPolicy = field(default_factory=RestartPolicy)
 
 
@@ -104,6 +108,7 @@ class Child:
         self._say = say
         self._process: asyncio.subprocess.Process | None = None
         self._sentence = ""
+        self._said_ready = False
         self._stopping = asyncio.Event()
         self._ended = asyncio.Event()
         self._patience = program.stop_within
@@ -133,11 +138,9 @@ class Child:
 
     async def until_ready(self, look_every: float = 0.1, remind_every: float = 15.0) -> None:
         """Wait until the program says that it is ready, and say now and then that it is still being waited for."""
-        if self.program.ready is None:
-            return
         loop = asyncio.get_running_loop()
         began = reminded = loop.time()
-        while not (self._process and await self.program.ready()):
+        while not await self._is_ready():
             await asyncio.sleep(look_every)
             if loop.time() - reminded >= remind_every:
                 reminded = loop.time()
@@ -167,7 +170,7 @@ class Child:
         # grandchild that survives the program would hide its death.
         ours, theirs = os.pipe()
         try:
-            self._sentence = ""
+            self._sentence, self._said_ready = "", False
             process = await asyncio.create_subprocess_exec(
                 *self.program.command,
                 stdin=asyncio.subprocess.DEVNULL,
@@ -213,10 +216,18 @@ class Child:
         finally:
             transport.close()
 
+    async def _is_ready(self) -> bool:
+        if self._process is None or self._process.returncode is not None:
+            return False
+        said = self._said_ready or self.program.ready_line is None
+        return said and (self.program.ready is None or await self.program.ready())
+
     def _line(self, line: bytes) -> None:
         text = line.decode(errors="replace").rstrip("\r")
         if text.startswith(SENTENCE):
             self._sentence = text.removeprefix(SENTENCE)
+        if self.program.ready_line is not None and self.program.ready_line.search(text):
+            self._said_ready = True
         self._say(self.program.name, text)
 
     def _terminate(self) -> None:

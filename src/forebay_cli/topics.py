@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from forebay_cli import options
-from forebay_cli.service import ask
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,12 +26,14 @@ def topics(
 
     Ends with exit code 1 while one is missing or not as it must be. Nothing that exists is ever changed.
     """
+    import asyncio
+
     from forebay import topics as library
     from forebay.settings import load_settings
     from forebay_cli.output import console
 
     settings = load_settings(config, bootstrap_servers=bootstrap_servers, namespace=namespace)
-    statuses = ask(library.apply(settings) if apply else library.inspect(settings))
+    statuses = asyncio.run(library.apply(settings) if apply else library.inspect(settings))
     out = console()
     out.print(_table(statuses))
     wrong = [status for status in statuses if status.state is not library.TopicState.OK]

@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from forebay_cli import options
-from forebay_cli.service import ask
 
 
 def up(
@@ -30,6 +29,8 @@ def up(
 
     Where a cluster is given (--bootstrap-servers, FOREBAY_BOOTSTRAP_SERVERS or forebay.toml), no broker is started.
     """
+    import asyncio
+
     from forebay.settings import load_settings
     from forebay_cli.local import run_local
     from forebay_cli.plan import Wanted
@@ -46,4 +47,4 @@ def up(
         namespace=namespace,
         trace_ratio=trace_ratio,
     )
-    ask(run_local(settings, Wanted(app, app_dir, gateways, processors, config)))
+    asyncio.run(run_local(settings, Wanted(app, app_dir, gateways, processors, config)))

@@ -1,0 +1,168 @@
+"""The command line as a person meets it: help, mistakes and their sentences."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from tests.cli.shell import APP, Shell
+
+COMMANDS = ["up", "broker", "gateway", "processor", "topics", "operations"]
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    return Shell(tmp_path)
+
+
+def refused(result: subprocess.CompletedProcess[str], sentence: str, code: int = 2) -> None:
+    assert (result.returncode, result.stdout, result.stderr) == (code, "", f"forebay: {sentence}\n")
+
+
+def test_the_console_script_is_there() -> None:
+    script = Path(sys.executable).with_name("forebay")
+    result = subprocess.run([script, "--version"], capture_output=True, text=True, timeout=60, check=True)
+    assert result.stdout == f"forebay {version('forebay')}\n"
+
+
+def test_help_names_the_commands(shell: Shell) -> None:
+    result = shell.forebay("--help")
+    assert result.returncode == 0
+    assert "Usage: forebay [OPTIONS] COMMAND" in result.stdout
+    for command in COMMANDS:
+        assert f"│ {command} " in result.stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(shell: Shell, command: str) -> None:
+    result = shell.forebay(command, "--help")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert f"Usage: forebay {command}" in result.stdout
+    assert "--config" in result.stdout
+    assert "--exit-with-parent" not in result.stdout
+
+
+def test_help_imports_neither_the_library_nor_a_service(shell: Shell) -> None:
+    code = """
+import sys
+sys.argv = ["forebay", "--help"]
+from forebay_cli.main import main
+try:
+    main()
+finally:
+    heavy = ("forebay", "forebay_gateway", "forebay_processor", "forebay_broker", "aiokafka", "pydantic")
+    print([name for name in heavy if name in sys.modules], file=sys.stderr)
+"""
+    assert shell.python("-c", code).stderr == "[]\n"
+
+
+def test_an_unknown_command_is_named(shell: Shell) -> None:
+    result = shell.forebay("bogus")
+    assert result.returncode == 2
+    assert "No such command 'bogus'" in result.stderr
+
+
+def test_a_flag_that_is_no_number_is_named(shell: Shell) -> None:
+    result = shell.forebay("gateway", "--port", "eighty")
+    assert result.returncode == 2
+    assert "--port" in result.stderr
+    assert "integer" in result.stderr
+
+
+def test_up_without_an_app_says_what_is_missing(shell: Shell) -> None:
+    result = shell.forebay("up")
+    assert result.returncode == 2
+    assert "Missing argument 'MODULE:ATTR'" in result.stderr
+
+
+def test_a_flag_out_of_range_is_one_sentence(shell: Shell) -> None:
+    refused(
+        shell.forebay("gateway", "--port", "99999"), "setting http_port = 99999: should be less than or equal to 65535"
+    )
+
+
+def test_a_flag_wins_over_its_variable(shell: Shell) -> None:
+    result = shell.forebay("gateway", "--port", "99999", FOREBAY_HTTP_PORT="80")
+    assert "http_port = 99999" in result.stderr
+
+
+def test_a_settings_file_that_is_not_there_is_one_sentence(shell: Shell) -> None:
+    refused(shell.forebay("topics", "--config", "nix.toml"), "there is no file nix.toml to read settings from")
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [("slots = 0\n", "setting slots = 0"), ("sluts = 1\n", "no setting 'sluts'"), ("slots = = 1\n", "cannot be read")],
+)
+def test_a_mistake_in_the_settings_file_is_one_sentence(shell: Shell, text: str, sentence: str) -> None:
+    (shell.folder / "forebay.toml").write_text(text)
+    result = shell.forebay("processor", "app:app")
+    assert result.returncode == 2
+    assert result.stderr.startswith("forebay: ")
+    assert sentence in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "extra", "package"),
+    [("gateway", "gateway", "starlette"), ("processor", "processor", "pebble")],
+)
+def test_a_missing_extra_is_named(shell: Shell, command: str, extra: str, package: str) -> None:
+    arguments = [command, "app:app"] if command == "processor" else [command]
+    code = f"""
+import sys
+sys.modules[{package!r}] = None
+sys.argv = ["forebay", *{arguments!r}]
+from forebay_cli.main import main
+main()
+"""
+    result = shell.python("-c", code)
+    assert result.returncode == 2
+    assert f"forebay {command} needs the '{extra}' extra: pip install 'forebay[{extra}]'" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_an_app_that_is_not_there_is_one_sentence(shell: Shell) -> None:
+    result = shell.forebay("processor", "nowhere:app")
+    assert result.returncode == 2
+    assert result.stderr.startswith("forebay: app 'nowhere:app': there is no module 'nowhere'")
+    assert result.stderr.count("\n") == 1
+
+
+def test_an_attribute_that_is_no_app_is_one_sentence(shell: Shell) -> None:
+    (shell.folder / "mine.py").write_text("app = 1\n")
+    refused(shell.forebay("processor", "mine"), "app 'mine': 'app' in module 'mine' is a int, not a Forebay app")
+
+
+def test_an_error_in_the_apps_own_code_keeps_its_traceback(shell: Shell) -> None:
+    (shell.folder / "mine.py").write_text("1 / 0\n")
+    result = shell.forebay("operations", "--app", "mine")
+    assert result.returncode == 1
+    assert "mine.py" in result.stderr
+    assert "ZeroDivisionError" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["topics", "operations"])
+def test_a_cluster_that_does_not_answer_is_one_sentence(shell: Shell, command: str) -> None:
+    result = shell.forebay(command, "--bootstrap-servers", "127.0.0.1:1")
+    assert result.returncode == 1
+    assert result.stderr.startswith("forebay: ")
+    assert "127.0.0.1:1" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_operations_of_an_app_are_listed_without_a_cluster(shell: Shell) -> None:
+    (shell.folder / "apps").mkdir()
+    (shell.folder / "apps" / "mine.py").write_text(APP)
+    result = shell.forebay("operations", "--app", "mine:app", "--app-dir", "apps")
+    assert result.returncode == 0, result.stderr
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in result.stdout.splitlines() if "│" in line]
+    assert [row[:6] for row in rows] == [
+        ["convert", "greetings", "bulk", "60 s", "image/jpeg", "image/png"],
+        ["greet", "greetings", "interactive", "30 s", "Hello", "Greeting"],
+    ]
+    assert [row[7] for row in rows] == ["Convert a picture.", "Greet somebody."]

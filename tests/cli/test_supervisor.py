@@ -1,0 +1,283 @@
+"""The supervisor with real processes, each a few lines of Python."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+import pytest
+
+from forebay.errors import ConfigurationError, ForebayError
+from forebay_cli.restart import RestartPolicy
+from forebay_cli.supervisor import Plan, Program, Supervisor
+
+BOUND = 30.0
+FOREVER = "import time\nprint('up', flush=True)\ntime.sleep(600)"
+STUBBORN = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + FOREVER
+SAYS_HOW_IT_ENDS = """
+import signal, sys, time
+def end(*_):
+    time.sleep({delay})
+    print("ended", flush=True)
+    sys.exit(0)
+signal.signal(signal.SIGTERM, end)
+print("up", flush=True)
+time.sleep(600)
+"""
+
+
+@dataclass
+class Lines:
+    """Collects what a supervisor says."""
+
+    lines: list[tuple[str, str]] = field(default_factory=list)
+
+    def say(self, name: str, line: str) -> None:
+        self.lines.append((name, line))
+
+    def of(self, name: str) -> list[str]:
+        return [line for whose, line in self.lines if whose == name]
+
+
+def program(name: str, code: str, stop_within: float = BOUND, limit: int = 3, **details: object) -> Program:
+    policy = RestartPolicy(limit=limit, first_delay=0.01)
+    return Program(name, [sys.executable, "-c", code], stop_within=stop_within, policy=policy, **details)  # type: ignore[arg-type]
+
+
+def plan(*processors: Program, gateways: tuple[Program, ...] = (), broker: Program | None = None) -> Plan:
+    return Plan(broker, processors, gateways)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(BOUND):
+        while not condition():  # noqa: ASYNC110 - it may be about processes, which set no event
+            await asyncio.sleep(0.02)
+
+
+async def nothing() -> None:
+    pass
+
+
+@asynccontextmanager
+async def running(what: Plan, lines: Lines) -> AsyncIterator[Supervisor]:
+    """Run a plan for the length of the block, then stop it and wait."""
+    supervisor = Supervisor(what, lines.say)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(supervisor.run(nothing))
+        try:
+            yield supervisor
+        finally:
+            supervisor.stop()
+
+
+def children() -> list[psutil.Process]:
+    return psutil.Process().children()
+
+
+async def test_lines_of_both_streams_are_passed_on_with_the_name_of_the_program() -> None:
+    lines = Lines()
+    code = "import sys\nprint('out')\nprint('err', file=sys.stderr)\nprint('no end', end='', flush=True)\n" + FOREVER
+    async with running(plan(program("p", code)), lines):
+        await until(lambda: len(lines.of("p")) >= 3)
+    assert lines.of("p") == ["out", "err", "no endup"]
+
+
+async def test_a_line_of_any_length_and_any_bytes_is_passed_on() -> None:
+    lines = Lines()
+    code = "import sys\nsys.stdout.buffer.write(b'x' * 300_000 + b'\\n\\xff\\n')\nprint('done', flush=True)\n" + FOREVER
+    async with running(plan(program("p", code)), lines):
+        await until(lambda: "done" in lines.of("p"))
+    *long, odd = lines.of("p")[: lines.of("p").index("done")]
+    assert "".join(long) == "x" * 300_000
+    assert odd == "\N{REPLACEMENT CHARACTER}"
+
+
+async def test_a_program_that_was_killed_is_started_again() -> None:
+    lines = Lines()
+    async with running(plan(program("p", FOREVER)), lines):
+        await until(lambda: lines.of("p") == ["up"])
+        (first,) = children()
+        first.send_signal(signal.SIGKILL)
+        await until(lambda: lines.of("p") == ["up", "up"])
+    assert lines.of("forebay") == ["p was ended by SIGKILL; starting it again in 0.01 s"]
+
+
+async def test_what_a_dead_program_had_started_is_killed_before_it_is_started_again(tmp_path: Path) -> None:
+    note = tmp_path / "grandchild"
+    code = f"""
+import pathlib, subprocess, sys, time
+note = pathlib.Path({str(note)!r})
+if not note.exists():
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    note.write_text(str(child.pid))
+print("up", flush=True)
+time.sleep(600)
+"""
+    lines = Lines()
+    async with running(plan(program("p", code)), lines):
+        await until(lambda: lines.of("p") == ["up"])
+        (first,) = children()
+        first.send_signal(signal.SIGKILL)
+        await until(lambda: lines.of("p") == ["up", "up"])
+        assert not alive(int(note.read_text()))
+
+
+async def test_a_program_that_ends_again_and_again_is_given_up_and_the_others_are_stopped() -> None:
+    lines = Lines()
+    dies = "print('forebay: nobody answers', flush=True)\nraise SystemExit(1)"
+    with pytest.raises(ForebayError) as raised:
+        await Supervisor(plan(program("p", dies), program("q", FOREVER)), lines.say).run(nothing)
+    assert not isinstance(raised.value, ConfigurationError)
+    assert str(raised.value) == ("p ended with exit code 1 right after its start, 3 times in a row: nobody answers")
+    assert children() == []
+
+
+async def test_a_users_mistake_is_not_tried_again_and_its_sentence_is_shown() -> None:
+    lines = Lines()
+    dies = "print('forebay: there is no such app', flush=True)\nraise SystemExit(2)"
+    with pytest.raises(ConfigurationError, match=r"^p cannot start: there is no such app$"):
+        await Supervisor(plan(program("p", dies)), lines.say).run(nothing)
+    assert lines.of("p") == ["forebay: there is no such app"]
+
+
+async def test_they_stop_in_order_and_each_step_waits_for_the_one_before() -> None:
+    lines = Lines()
+    slow, quick = SAYS_HOW_IT_ENDS.format(delay=0.3), SAYS_HOW_IT_ENDS.format(delay=0)
+    what = plan(program("p", slow), gateways=(program("g", slow),), broker=program("b", quick))
+    async with running(what, lines):
+        await until(lambda: [line for _, line in lines.lines].count("up") == 3)
+    assert [name for name, line in lines.lines if line == "ended"] == ["g", "p", "b"]
+    assert children() == []
+
+
+async def test_a_stubborn_program_is_killed_after_its_bound() -> None:
+    lines = Lines()
+    async with running(plan(program("p", STUBBORN, stop_within=0.2)), lines):
+        await until(lambda: lines.of("p") == ["up"])
+    assert lines.of("forebay") == ["p has not ended within 0.2 s; killing it"]
+    assert children() == []
+
+
+async def test_asked_twice_to_stop_it_hurries() -> None:
+    lines = Lines()
+    what = plan(program("p", STUBBORN), gateways=(program("g", STUBBORN),))
+    async with running(what, lines) as supervisor:
+        await until(lambda: lines.of("p") == lines.of("g") == ["up"])
+        assert not supervisor.stop()
+        assert supervisor.stop()
+    assert lines.of("forebay") == ["g has not ended within 1 s; killing it", "p has not ended within 1 s; killing it"]
+
+
+async def test_nothing_else_starts_before_the_broker_is_ready() -> None:
+    lines = Lines()
+    broker = program(
+        "b", "import time\ntime.sleep(0.3)\nprint('the broker is ready')\n" + FOREVER, ready_line=re.compile("ready$")
+    )
+    async with running(plan(program("p", FOREVER), broker=broker), lines):
+        await until(lambda: lines.of("p"))
+    assert lines.lines[:3] == [("b", "the broker is ready"), ("b", "up"), ("p", "up")]
+
+
+async def test_ready_is_reported_once_every_program_is(tmp_path: Path) -> None:
+    switch = tmp_path / "switch"
+
+    async def switched_on() -> bool:
+        return switch.exists()
+
+    ready = asyncio.Event()
+
+    async def when_ready() -> None:
+        ready.set()
+
+    lines = Lines()
+    supervisor = Supervisor(plan(program("p", FOREVER), program("q", FOREVER, ready=switched_on)), lines.say)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(supervisor.run(when_ready))
+        await until(lambda: len(lines.lines) == 2)
+        assert not ready.is_set()
+        switch.touch()
+        async with asyncio.timeout(BOUND):
+            await ready.wait()
+        supervisor.stop()
+
+
+async def test_it_can_be_stopped_while_something_is_not_ready_yet() -> None:
+    lines = Lines()
+    broker = program("b", FOREVER, ready_line=re.compile("never"))
+    async with running(plan(program("p", FOREVER), broker=broker), lines):
+        await until(lambda: lines.of("b") == ["up"])
+    assert lines.of("p") == []
+    assert children() == []
+
+
+async def test_it_can_be_stopped_before_anything_has_started() -> None:
+    async with running(plan(program("p", FOREVER)), Lines()):
+        pass
+    assert children() == []
+
+
+async def test_a_failure_from_outside_stops_everything_and_is_raised() -> None:
+    lines = Lines()
+    supervisor = Supervisor(plan(program("p", SAYS_HOW_IT_ENDS.format(delay=0))), lines.say)
+    running_it = asyncio.create_task(supervisor.run(nothing))
+    await until(lambda: lines.of("p") == ["up"])
+    supervisor.fail(ForebayError("the app is broken"))
+    with pytest.raises(ForebayError, match="the app is broken"):
+        await running_it
+    assert lines.of("p") == ["up", "ended"]
+
+
+SUPERVISES = """
+import asyncio, sys
+from forebay_cli.supervisor import Plan, Program, Supervisor
+
+child = "from forebay_cli.lifetime import end_with_parent\\nend_with_parent(grace=0.2)\\n" + sys.argv[1]
+programs = [Program(name, [sys.executable, "-c", child], stop_within=30) for name in "pq"]
+
+async def nothing():
+    pass
+
+asyncio.run(Supervisor(Plan(None, programs, []), lambda name, line: print(name, line, flush=True)).run(nothing))
+"""
+
+
+@pytest.mark.parametrize("code", [FOREVER, STUBBORN, "import time\nprint('up', flush=True)\nwhile True: pass"])
+def test_children_end_with_a_supervisor_that_was_killed(code: str) -> None:
+    with subprocess.Popen([sys.executable, "-c", SUPERVISES, code], stdout=subprocess.PIPE, text=True) as supervisor:
+        assert supervisor.stdout is not None
+        assert {supervisor.stdout.readline(), supervisor.stdout.readline()} == {"p up\n", "q up\n"}
+        pids = [child.pid for child in psutil.Process(supervisor.pid).children()]
+        assert len(pids) == 2
+        supervisor.kill()
+    wait_until_gone(pids)
+
+
+def test_a_child_whose_supervisor_died_during_its_start_ends_too() -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    code = "from forebay_cli.lifetime import end_with_parent\nend_with_parent(grace=0.2)\n" + FOREVER
+    with subprocess.Popen(
+        [sys.executable, "-c", code], env=os.environ | {"FOREBAY_PARENT_PID": str(gone.pid)}
+    ) as orphan:
+        assert orphan.wait(BOUND) != 0
+
+
+def alive(pid: int) -> bool:
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+def wait_until_gone(pids: list[int]) -> None:
+    deadline = time.monotonic() + BOUND
+    while left := [pid for pid in pids if alive(pid)]:
+        assert time.monotonic() < deadline, f"still there: {left}"
+        time.sleep(0.05)

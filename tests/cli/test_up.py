@@ -1,0 +1,173 @@
+"""``forebay up`` with everything real: Kafka, gateway, processor."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import ExitStack
+from http.client import HTTPConnection
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.cli.shell import APP, BOUND, Shell, Up, environment
+from tests.support.brokers import Kafka
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "greetings.py").write_text(APP)
+    return tmp_path
+
+
+@pytest.fixture
+def ports() -> list[int]:
+    """Three ports that nobody else uses now."""
+    with ExitStack() as sockets:
+        free = [sockets.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(3)]
+        return [each.getsockname()[1] for each in free]
+
+
+@pytest.fixture
+def arguments(kafka: Kafka, namespace: str, ports: list[int]) -> list[str]:
+    """To run the app on the tests' own Kafka."""
+    port, admin_port, _ = ports
+    return [
+        *("greetings", "--bootstrap-servers", kafka.bootstrap_servers, "--namespace", namespace),
+        *("--port", str(port), "--admin-port", str(admin_port)),
+    ]
+
+
+def greet(port: int) -> str:
+    connection = HTTPConnection("127.0.0.1", port, timeout=30)
+    connection.request("POST", "/v1/greet", json.dumps({"name": "you"}), {"Content-Type": "application/json"})
+    response = connection.getresponse()
+    answer = response.read()
+    connection.close()
+    assert response.status == 200, answer
+    return str(json.loads(answer)["text"])
+
+
+def gone(processes: list[psutil.Process]) -> bool:
+    return not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes)
+
+
+def test_it_answers_says_where_and_stops_in_order(folder: Path, arguments: list[str], ports: list[int]) -> None:
+    port, admin_port, _ = ports
+    with Up(folder, *arguments) as up:
+        up.until_ready()
+        assert greet(port) == "hello you"
+        for place in (
+            f"API      http://127.0.0.1:{port}/v1/<operation>",
+            f"health   http://127.0.0.1:{admin_port}/health/ready",
+            f"metrics  http://127.0.0.1:{admin_port}/metrics",
+            f'curl --json \'{{"name": "text"}}\' http://127.0.0.1:{port}/v1/greet',
+        ):
+            assert place in up.output
+        assert "broker" not in {line.split("|")[0].strip() for line in up.output.splitlines()}
+        started = up.descendants()
+        assert up.stop() == 0
+        assert gone(started)
+        said = up.output
+        assert said.index("gateway-1   | ") < said.rindex("is stopping; 0 requests") < said.rindex("is stopping\n")
+        assert said.endswith("forebay     | stopped\n")
+
+
+def test_a_killed_processor_is_replaced(folder: Path, arguments: list[str], ports: list[int]) -> None:
+    with Up(folder, *arguments) as up:
+        up.until_ready()
+        up.child("processor").send_signal(signal.SIGKILL)
+        up.until(lambda: up.count("processor-1 was ended by SIGKILL; starting it again"))
+        up.until(lambda: up.count(r"^processor-1 \| .* runs ") == 2)
+        assert greet(ports[0]) == "hello you"
+        assert up.stop(signal.SIGTERM) == 0
+
+
+def test_a_killed_gateway_is_replaced(folder: Path, arguments: list[str], ports: list[int]) -> None:
+    with Up(folder, *arguments) as up:
+        up.until_ready()
+        up.child("gateway").send_signal(signal.SIGKILL)
+        up.until(lambda: up.count(r"^gateway-1   \| .* serves ") == 2)
+        assert greet(ports[0]) == "hello you"
+
+
+def test_several_gateways_and_processors_work_side_by_side(folder: Path, arguments: list[str]) -> None:
+    with Up(folder, *arguments, "--gateways", "2", "--processors", "2") as up:
+        up.until_ready()
+        urls = [line.split("http://127.0.0.1:")[1] for line in up.output.splitlines() if "  API  " in line]
+        ports = [int(url.split("/")[0]) for url in urls]
+        assert len(set(ports)) == 2
+        assert [greet(port) for port in ports] == ["hello you", "hello you"]
+        assert up.stop() == 0
+
+
+def test_nothing_outlives_it_even_when_it_is_killed(folder: Path, arguments: list[str]) -> None:
+    with Up(folder, *arguments) as up:
+        up.until_ready()
+        started = up.descendants()
+        assert len(started) >= 2
+        up.process.kill()
+        up.until(lambda: gone(started))
+
+
+def test_with_no_cluster_given_it_brings_its_own_broker(folder: Path, ports: list[int]) -> None:
+    port, admin_port, broker_port = ports
+    numbers = ["--port", str(port), "--admin-port", str(admin_port), "--broker-port", str(broker_port)]
+    with Up(folder, "greetings", *numbers) as up:
+        up.until_ready()
+        assert greet(port) == "hello you"
+        started = up.descendants()
+        assert up.stop() == 0
+        assert gone(started)
+        assert up.output.endswith("broker      | broker stopped\nforebay     | stopped\n")
+        assert (folder / ".forebay").is_dir()
+
+
+def test_when_nobody_reads_its_output_any_more_it_stops_everything(folder: Path, arguments: list[str]) -> None:
+    command = [sys.executable, "-m", "forebay_cli", "up", *arguments]
+    with subprocess.Popen(
+        command, cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as up:
+        assert up.stdout is not None
+        assert up.stderr is not None
+        up.stdout.readline()
+        started = psutil.Process(up.pid).children(recursive=True)
+        up.stdout.close()
+        assert up.wait(BOUND) == 1
+        assert gone(started)
+        assert up.stderr.read() == "forebay: the output of 'forebay up' cannot be written: Broken pipe\n"
+
+
+@pytest.mark.parametrize(
+    ("app", "sentence"),
+    [
+        ("nowhere", "app 'nowhere': there is no module 'nowhere' in "),
+        ("greetings:nothing", "app 'greetings:nothing': 'nothing' in module 'greetings' is nothing, not a Forebay app"),
+    ],
+)
+def test_an_app_that_cannot_be_loaded_ends_it_with_its_sentence(
+    folder: Path, arguments: list[str], app: str, sentence: str
+) -> None:
+    result = Shell(folder).forebay("up", app, *arguments[1:])
+    assert result.returncode == 2
+    assert sentence in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_port_that_is_taken_ends_it_with_a_sentence(folder: Path, arguments: list[str], ports: list[int]) -> None:
+    with socket.create_server(("127.0.0.1", ports[0])):
+        result = Shell(folder).forebay("up", *arguments)
+    assert result.returncode == 2
+    assert result.stderr.startswith(f"forebay: gateway-1 cannot start: cannot listen on 127.0.0.1:{ports[0]}: ")
+    assert result.stderr.count("\n") == 1
+
+
+def test_two_gateways_on_one_port_are_refused_before_anything_starts(folder: Path, ports: list[int]) -> None:
+    result = Shell(folder).forebay("up", "greetings", "--port", str(ports[0]), "--admin-port", str(ports[0]))
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert "http_port and admin_port are both" in result.stderr
