@@ -720,8 +720,7 @@ def types_and_values(draw: st.DrawFn, depth: int = 3, fresh: list[int] | None = 
                 case "number":
                     branches.append(draw(numbers()))
                 case "text":
-                    text = draw(texts(st.builds(lambda: new_name("Name"))))
-                    branches.append(text)
+                    branches.append(draw(texts(st.builds(lambda: new_name("Name")))))
                 case "array":
                     branches.append(array())
                 case _:
@@ -731,6 +730,10 @@ def types_and_values(draw: st.DrawFn, depth: int = 3, fresh: list[int] | None = 
         for schema, values in branches:
             base = schema if isinstance(schema, str) else schema.get("name", schema["type"])
             unique.setdefault(base, (schema, values))
+        # a number may be taken for a decimal, which comes back as a string
+        if any(isinstance(schema, dict) and schema.get("logicalType") == "decimal" for schema, _ in unique.values()):
+            for base in ("int", "long", "float", "double"):
+                unique.pop(base, None)
         order = draw(st.permutations(list(unique.values())))
         return [schema for schema, _ in order], st.one_of([values for _, values in order])
 
