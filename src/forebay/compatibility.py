@@ -40,18 +40,18 @@ def check(old: str, new: str) -> Incompatibility | None:
         result = checker.get_compatibility(parsed[reader], parsed[writer])
         if result.compatibility is not SchemaCompatibilityType.compatible:
             schema = json.loads(new if reader == "new" else old)
-            fields = sorted({_field(schema, location) for location in result.locations})
+            fields = sorted({field for location in result.locations if (field := _field(schema, location))})
             kinds = sorted({kind.value.replace("_", " ") for kind in result.incompatibilities})
             details = sorted(message for message in result.messages if message not in fields)
             reason = f"the {reader} version cannot read what the {writer} one writes: {', '.join(kinds)}"
             if details:
                 reason += f" ({'; '.join(details)})"
-            return Incompatibility(", ".join(fields), reason)
+            return Incompatibility(" and ".join(fields) or parsed["new"].name, reason)
     return _compare_logical_types(json.loads(old), json.loads(new))
 
 
 def _field(schema: Any, location: str) -> str:
-    """Turn the checker's JSON pointer, such as ``/fields/1/type/items``, into the dotted path of a field."""
+    """Turn the checker's pointer, such as ``/fields/1/type/items``, into the dotted path of a field; empty for the whole."""
     path: list[str] = []
     node = schema
     parts = [part for part in location.split("/") if part]
@@ -62,7 +62,7 @@ def _field(schema: Any, location: str) -> str:
             break  # a reference to a type defined elsewhere: the path so far is what can be named
         if before == "fields":
             path.append(node["name"])
-    return ".".join(path) or (schema["name"] if isinstance(schema, dict) and "name" in schema else str(schema))
+    return ".".join(path)
 
 
 def _compare_logical_types(old: Any, new: Any) -> Incompatibility | None:

@@ -4,7 +4,8 @@
 
     ForebayError
     ├── ConfigurationError        a setting, a flag or an app that cannot work: the user's to mend
-    │   └── AppError              an app that cannot be loaded, or an operation declared wrongly
+    │   ├── AppError              an app that cannot be loaded, or an operation declared wrongly
+    │   └── IncompatibleSchema    an operation's schema does not fit the one in the catalog
     ├── BrokerError               Kafka, as seen from here
     │   ├── BrokerUnavailable     no answer in time (retriable)
     │   ├── BrokerStartError      the embedded broker did not start
@@ -18,7 +19,6 @@
     ├── InvalidSchema             a schema that is not Avro
     ├── PayloadMalformed          a request's body that is not JSON
     ├── PayloadInvalid            a request's body that does not fit the operation's schema
-    ├── IncompatibleSchema        an operation's schema does not fit the one in the catalog
     └── HandlerOutcome            raised by a handler, to say how its run ended
         ├── Reject                final: asking again will not help
         └── RetryAfter            not now: worth another run after some seconds (retriable)
@@ -159,7 +159,7 @@ class PayloadInvalid(ForebayError):
         self.reason = reason
 
 
-class IncompatibleSchema(ForebayError):
+class IncompatibleSchema(ConfigurationError):
     """An operation's schema cannot read, or be read by, the one in the catalog.
 
     Attributes:

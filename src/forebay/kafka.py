@@ -35,6 +35,10 @@ log = logging.getLogger(__name__)
 
 Headers = Sequence[tuple[str, bytes]]
 
+PACE = 0.002
+"""Seconds for which a reader that just took several records lets the next ones gather, so that a request to the broker
+brings a batch and not a handful: under load requests are what costs. One that took a single record goes on at once."""
+
 ADMIN_TIMEOUT = 15.0
 """Seconds that an administrative request may take in all."""
 
@@ -109,7 +113,7 @@ class Producer:
             acks="all",
             enable_idempotence=True,
             max_request_size=settings.max_message_bytes,
-            max_batch_size=64 * 1024,
+            max_batch_size=512 * 1024,
             linger_ms=0,
         )
         self._turns: dict[str, _Turn] = {}
@@ -138,9 +142,9 @@ class Producer:
     ) -> asyncio.Future[Any]:
         """Hand a record over; return the future of its acknowledgement.
 
-        Without a partition the record goes to one in turn, whatever its key (see `_Turn`). It waits only while the topic's
-        metadata is unknown or the buffer is full; cancelling that wait takes the record back, cancelling the returned
-        future does not.
+        Without a partition the record goes to one in turn, whatever its key (see `_Turn`). It waits only while the
+        topic's metadata is unknown or the buffer is full; cancelling that wait takes the record back, cancelling the
+        returned future does not.
 
         ``on_delivery`` is called once: with None when the broker has acknowledged the record, or with the error for
         which it never will.

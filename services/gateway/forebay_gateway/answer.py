@@ -97,7 +97,10 @@ def stages(received: int, trip: Trip, reply: ReplyMessage, answered: int) -> lis
     instant that would lie before the stage's beginning, or after the answer, is taken as that.
     """
     edges = [received]
-    for instant in (trip.published, trip.acknowledged or reply["enqueued"], reply["started"], reply["finished"]):
+    produced = min(
+        trip.acknowledged or reply["fetched"], reply["fetched"]
+    )  # the job can be run before we hear of the ack
+    for instant in (trip.published, produced, reply["started"], reply["finished"]):
         edges.append(min(max(instant, edges[-1]), answered))
     edges.append(answered)
     return [end - begin for begin, end in pairwise(edges)]

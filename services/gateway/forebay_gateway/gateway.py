@@ -67,13 +67,11 @@ class Gateway:
         self, route: Route, headers: dict[bytes, bytes], receive: Receive, send: Send, received: int
     ) -> None:
         spans = self._spans.begin(route, headers)
-        trip: Trip | None = None
-        extra: RawHeaders = []
+        trip = self._dispatcher.begin()
+        extra: RawHeaders = [(b"forebay-request-id", trip.key)]
         outcome = "completed"
         try:
             request = await validate(route, headers, receive, self._max_body)
-            trip = self._dispatcher.begin()
-            extra.append((b"forebay-request-id", trip.key))
             on_delivery = spans.delivered if spans.recording else None
             record = await self._dispatcher.call(trip, route, request, spans.publish(), on_delivery)
             seen = time.time_ns()
@@ -88,13 +86,13 @@ class Gateway:
             outcome = problem.kind
             response = Answer(problem.status, problems.MEDIA_TYPE, problem.body())
             extra.extend(problem.headers)
-            if trip is None or not trip.published:
+            if not trip.published:
                 self._metrics.rejected(outcome).inc()
         self._metrics.answered(route.operation, outcome).inc()
         await _respond(send, response, extra)
         if spans.recording:
             error = None if outcome == "completed" else outcome
-            spans.answered(response.status, trip.request_id if trip else None, error)
+            spans.answered(response.status, trip.request_id, error)
 
     def _split(self, route: Route, received: int, trip: Trip, reply: ReplyMessage) -> bytes:
         """Split the wall time by stage: into the histograms, and as a ``Server-Timing`` field (milliseconds)."""

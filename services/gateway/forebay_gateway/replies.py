@@ -10,7 +10,7 @@ import asyncio
 import logging
 
 from forebay.errors import BrokerError
-from forebay.kafka import PinnedConsumer
+from forebay.kafka import PACE, PinnedConsumer
 from forebay.settings import Settings
 from forebay_gateway.metrics import Metrics
 from forebay_gateway.waiters import Fate, Waiters
@@ -94,6 +94,8 @@ class Replies:
                     self._metrics.duplicate.inc()
             if records and consumer is self._consumer:
                 self._position = records[-1].offset + 1
+            if len(records) > 1:
+                await asyncio.sleep(PACE)
 
     async def watch(self) -> None:
         """Look after the consumer until cancelled; run it as a task.
@@ -101,10 +103,9 @@ class Replies:
         A consumer can stall in silence after the broker was away. One that does not move while there is something to
         read is made anew at the same position.
         """
-        behind = 0
+        behind, before = 0, self._position
         while True:
             await asyncio.sleep(WATCH_INTERVAL)
-            before = self._position
             try:
                 if self._consumer is None:
                     await self._connect()
@@ -119,6 +120,7 @@ class Replies:
                 log.info("replies: the broker answers again")
             self._up = True
             behind = behind + 1 if end > before == self._position else 0
+            before = self._position
             if behind >= STALLED_AFTER:
                 log.warning("replies: nothing read since offset %d of %d; connecting anew", self._position, end)
                 behind = 0

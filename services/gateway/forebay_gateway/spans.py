@@ -110,7 +110,7 @@ class RequestSpans:
         )
         span.end()
 
-    def answered(self, status: int, request_id: str | None, problem: str | None) -> None:
+    def answered(self, status: int, request_id: str, problem: str | None) -> None:
         """End the SERVER span with what the client was told."""
         attributes: dict[str, Any] = {
             "http.request.method": "POST",
@@ -120,9 +120,8 @@ class RequestSpans:
             "http.response.status_code": status,
             "forebay.operation": self._route.operation,
             "forebay.tier": self._route.tier,
+            "forebay.request.id": request_id,
         }
-        if request_id is not None:
-            attributes["forebay.request.id"] = request_id
         if problem is not None:
             attributes["error.type"] = problem
         self._server.set_attributes(attributes)

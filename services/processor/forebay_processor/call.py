@@ -6,11 +6,9 @@ The functions at the end run in a process of their own, for operations with ``cp
 from __future__ import annotations
 
 import signal
-import threading
 import time
 import traceback
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -103,30 +101,6 @@ def failure_of(error: Exception) -> Failure:
     return Failure(problem, traceback=trace)
 
 
-@dataclass(frozen=True, slots=True)
-class JobFields:
-    """A `Job` without the event by which it is cancelled, which stays in its process."""
-
-    id: str
-    key: str
-    tenant: str
-    attempt: int
-    deadline_ms: int
-    is_replay: bool
-
-    def job(self) -> Job:
-        """Make the handler's `Job`."""
-        return Job(
-            id=self.id,
-            key=self.key,
-            tenant=self.tenant,
-            attempt=self.attempt,
-            deadline=datetime.fromtimestamp(self.deadline_ms / 1000, UTC),
-            is_replay=self.is_replay,
-            _cancelled=threading.Event(),
-        )
-
-
 _operations: dict[str, Operation] = {}
 """The app's operations, in a process of its own; filled once, when it begins."""
 
@@ -137,7 +111,7 @@ def begin_process(reference: str, app_dir: Path | None) -> None:
     _operations.update(load_app(reference, app_dir).operations)
 
 
-def call_in_process(name: str, payload: bytes, writer: str | None, fields: JobFields) -> Call:
+def call_in_process(name: str, payload: bytes, writer: str | None, job: Job) -> Call:
     """Decode a payload and call the handler, both away from the processor's loop."""
     operation = _operations[name]
     try:
@@ -145,4 +119,4 @@ def call_in_process(name: str, payload: bytes, writer: str | None, fields: JobFi
     except (CodecError, msgspec.ValidationError) as error:
         problem = Problem(failures.UNREADABLE_JOB, "The job cannot be read", str(error))
         return Call(now(), now(), failure=Failure(problem))
-    return call(operation, request, fields.job())
+    return call(operation, request, job)

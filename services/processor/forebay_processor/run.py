@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from opentelemetry.trace import Span, use_span
+from opentelemetry import context
+from opentelemetry.trace import Span, set_span_in_context, use_span
 from pebble import ProcessPool, ThreadPool
 
 from forebay import failures
@@ -19,12 +20,12 @@ from forebay.app import Forebay, Operation, Runs
 from forebay.catalog import Catalog
 from forebay.codec import Schema
 from forebay.errors import CodecError, Problem
+from forebay.job import Job
 from forebay.kafka import header
 from forebay.messages import ProblemMessage
 from forebay_processor.call import (
     Call,
     Failure,
-    JobFields,
     begin_process,
     call,
     call_in_process,
@@ -126,15 +127,15 @@ class Runner:
     async def _on_loop(self, operation: Operation, request: Any, work: Work, span: Span) -> Call:
         started = now()
         try:
-            with use_span(span, record_exception=False, set_status_on_exception=False):
-                value = await operation.call(request, _fields(work).job())
+            context.attach(set_span_in_context(span))  # this task's context ends with it: there is nothing to detach
+            value = await operation.call(request, _job(work))
             finished = now()
             return Call(started, finished, encode(operation, value))
         except Exception as error:
             return Call(started, now(), failure=failure_of(error))
 
     async def _in_thread(self, operation: Operation, request: Any, work: Work, span: Span) -> Call:
-        job = _fields(work).job()
+        job = _job(work)
 
         def in_span() -> Call:
             with use_span(span, record_exception=False, set_status_on_exception=False):
@@ -151,7 +152,7 @@ class Runner:
 
     async def _in_process(self, operation: Operation, work: Work, writer: Schema | None) -> Call:
         assert self._processes is not None  # noqa: S101 - made where an operation needs it
-        arguments = (operation.name, work.job["payload"], writer.text if writer else None, _fields(work))
+        arguments = (operation.name, work.job["payload"], writer.text if writer else None, _job(work))
         started = now()
         try:
             return await asyncio.wrap_future(self._processes.schedule(call_in_process, args=arguments))
@@ -180,9 +181,9 @@ def expired(started: int | None = None) -> Result:
     return Result("EXPIRED", started or instant, instant, problem=problem)
 
 
-def _fields(work: Work) -> JobFields:
+def _job(work: Work) -> Job:
     job = work.job
-    return JobFields(
+    return Job(
         id=job["request_id"],
         key=job["idempotency_key"] or job["request_id"],
         tenant=job["tenant"],
