@@ -20,7 +20,7 @@ class Incompatibility:
     """What stands between two schemas.
 
     Attributes:
-        field: dotted path of the field, or the record's name.
+        field: dotted path of the field, or ``(the whole)``.
         reason: what does not fit there.
     """
 
@@ -46,12 +46,12 @@ def check(old: str, new: str) -> Incompatibility | None:
             reason = f"the {reader} version cannot read what the {writer} one writes: {', '.join(kinds)}"
             if details:
                 reason += f" ({'; '.join(details)})"
-            return Incompatibility(" and ".join(fields) or parsed["new"].name, reason)
+            return Incompatibility(" and ".join(fields) or "(the whole)", reason)
     return _compare_logical_types(json.loads(old), json.loads(new))
 
 
 def _field(schema: Any, location: str) -> str:
-    """Turn the checker's pointer, such as ``/fields/1/type/items``, into the dotted path of a field; empty for the whole."""
+    """Turn the checker's pointer, such as ``/fields/1/type/items``, into a dotted path; empty for the whole."""
     path: list[str] = []
     node = schema
     parts = [part for part in location.split("/") if part]

@@ -164,7 +164,7 @@ class IncompatibleSchema(ConfigurationError):
 
     Attributes:
         operation: the operation's name.
-        field: dotted path of the field that does not fit, or the record's name.
+        field: dotted path of the field that does not fit.
     """
 
     def __init__(self, operation: str, field: str, reason: str) -> None:
