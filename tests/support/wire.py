@@ -1,0 +1,84 @@
+"""What is on the topics, as a test sees it, and what a test puts there by hand."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from aiokafka.admin import AIOKafkaAdminClient
+
+import forebay_schemas.topics as names
+from forebay.kafka import Headers, PinnedConsumer, Producer, Record
+from forebay.messages import JobMessage, ReplyMessage, decode_reply
+from forebay.settings import Settings
+
+
+async def read_all(settings: Settings, topic: str, partitions: int = 1) -> list[Record]:
+    """Everything that a topic holds now."""
+    consumer = PinnedConsumer(settings, "test", topic, range(partitions))
+    try:
+        await consumer.start()
+        ends = await consumer.ends(10)
+        records: list[Record] = []
+        while any((await consumer.positions())[partition] < end for partition, end in ends.items()):
+            records += await consumer.fetch(0.5)
+        return records
+    finally:
+        await consumer.stop()
+
+
+async def replies_to(settings: Settings, instance: str, request_id: str) -> list[ReplyMessage]:
+    """The replies to one request, in order."""
+    records = await read_all(settings, names.replies(settings.namespace, instance))
+    return [decode_reply(record.value or b"") for record in records if record.key == request_id.encode()]
+
+
+@asynccontextmanager
+async def producing(settings: Settings) -> AsyncIterator[Producer]:
+    """A producer for the length of the block."""
+    producer = Producer(settings, "test")
+    await producer.start()
+    try:
+        yield producer
+    finally:
+        await producer.stop()
+
+
+async def put(
+    settings: Settings, topic: str, value: bytes | None, *, key: bytes, headers: Headers = (), partition: int = 0
+) -> int:
+    """Produce one record; returns its offset."""
+    async with producing(settings) as producer:
+        return await producer.send_and_wait(topic, value, key=key, headers=headers, partition=partition, timeout=15)
+
+
+async def committed(settings: Settings, tier: str) -> dict[int, int]:
+    """The offset that a tier's group has committed, by partition; those without one are left out."""
+    client = AIOKafkaAdminClient(bootstrap_servers=settings.brokers)
+    await client.start()
+    try:
+        found = await client.list_consumer_group_offsets(names.group(settings.namespace, tier))
+    finally:
+        await client.close()
+    return {partition.partition: entry.offset for partition, entry in found.items() if entry.offset >= 0}
+
+
+def a_job(settings: Settings, operation: str, tier: str, payload: bytes, schema: bytes | None) -> JobMessage:
+    """A job such as a gateway makes, that the instance named in ``settings`` asks for."""
+    now = time.time_ns() // 1_000_000
+    return JobMessage(
+        request_id=f"{settings.instance}-{uuid.uuid4()}",
+        operation=operation,
+        tenant="default",
+        tier=tier,
+        content_type="application/json",
+        payload=payload,
+        payload_schema=schema,
+        reply_topic=names.replies(settings.namespace, settings.instance),
+        created_at=now,
+        deadline=now + 30_000,
+        ordering_key=None,
+        idempotency_key=None,
+    )
