@@ -113,7 +113,7 @@ class TierFetcher:
                     if len(records) > 1:
                         await asyncio.sleep(PACE)
                 else:
-                    await self._consumer.fetch(0, 1)
+                    self._take(await self._consumer.fetch(0, 1))  # of a partition that came a moment ago
                     await self._wait_for_room()
             except BrokerError as error:
                 log.warning("%s: %s", self.tier, error)
@@ -198,13 +198,15 @@ class TierFetcher:
 
     async def _assigned(self, partitions: frozenset[int]) -> None:
         """Begin with the partitions that are ours now; forget the account of those that did not come back."""
+        before = self._offsets
         self._offsets = {
-            partition: self._offsets.get(partition) or PartitionOffsets(WINDOW) for partition in partitions
+            partition: before[partition] if partition in before else PartitionOffsets(WINDOW)
+            for partition in partitions
         }
+        for offsets in self._offsets.values():
+            offsets.resume()
         for partition in partitions:
-            committed = await self._consumer.committed(partition)
-            if committed is not None:
-                self._offsets[partition].committed(committed)
+            self._offsets[partition].resume(await self._consumer.committed(partition))
         self._owned = partitions
         self._paused = frozenset()
         if partitions:

@@ -26,7 +26,7 @@ class PartitionOffsets:
         window: how many offsets may be outstanding before the partition has to wait.
     """
 
-    __slots__ = ("_committed", "_next", "_order", "_states", "window")
+    __slots__ = ("_committed", "_expected", "_next", "_order", "_states", "window")
 
     def __init__(self, window: int) -> None:
         self.window = window
@@ -37,14 +37,15 @@ class PartitionOffsets:
         self._states: dict[int, _State] = {}
         self._next: int | None = None
         self._committed: int | None = None
+        self._expected = 0
 
     def __len__(self) -> int:
         return len(self._order)
 
     @property
     def full(self) -> bool:
-        """Whether as many offsets are outstanding as may be."""
-        return len(self._order) >= self.window
+        """Whether as many offsets are outstanding as may be, and fetching more would not help the first of them."""
+        return len(self._order) >= self.window and self._states[self._order[0]] is not _State.HANDED_BACK
 
     @property
     def committable(self) -> int | None:
@@ -54,14 +55,25 @@ class PartitionOffsets:
             return None
         return position
 
+    def resume(self, committed: int | None = None) -> None:
+        """Note that fetching begins, perhaps anew after a rebalance, at what the group has committed.
+
+        To be called at once without the offset, which may be fetched already, and again when it is known: whoever had
+        the partition in between may have committed more than we knew of.
+        """
+        self._expected = committed or 0
+        if committed is not None:
+            self.committed(committed)
+
     def add(self, offset: int) -> bool:
         """Take in a fetched offset.
 
         Returns:
             False when its job is in hand already, or settled: it must not be run a second time.
         """
-        if self._committed is not None and offset < self._committed:
-            self._start_over()  # nobody fetches what the group has committed, unless the topic itself began anew
+        if offset < self._expected:
+            self._start_over()  # offsets only ever grow, unless the topic itself began anew
+        self._expected = offset + 1
         if self._next is None or offset >= self._next:
             self._order.append(offset)
             self._states[offset] = _State.IN_HAND
@@ -76,15 +88,15 @@ class PartitionOffsets:
         """Mark an offset as done with; one that is not known, because the partition went away, is passed over."""
         if offset in self._states:
             self._states[offset] = _State.SETTLED
-            while self._order and self._states[self._order[0]] is _State.SETTLED:
-                del self._states[self._order.popleft()]
+            self._drop_settled()
 
     def committed(self, offset: int) -> None:
-        """Note that the group has committed ``offset``, by us or by whoever had the partition in between."""
+        """Note that the group has committed ``offset``."""
         if self._committed is None or offset > self._committed:
             self._committed = offset
             while self._order and self._order[0] < offset:
                 del self._states[self._order.popleft()]
+            self._drop_settled()
             self._next = max(self._next or 0, offset)
 
     def hand_back(self, offsets: Iterable[int]) -> None:
@@ -92,3 +104,7 @@ class PartitionOffsets:
         for offset in offsets:
             if self._states.get(offset) is _State.IN_HAND:
                 self._states[offset] = _State.HANDED_BACK
+
+    def _drop_settled(self) -> None:
+        while self._order and self._states[self._order[0]] is _State.SETTLED:
+            del self._states[self._order.popleft()]
