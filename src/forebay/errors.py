@@ -10,6 +10,7 @@
     │   ├── BrokerUnavailable     no answer in time (retriable)
     │   ├── BrokerStartError      the embedded broker did not start
     │   ├── MessageTooLarge       a record is larger than the topics take
+    │   ├── TopicUnknown          the cluster has no such topic
     │   └── TopicMismatch         a topic exists, but not as Forebay needs it
     ├── CodecError                bytes that are not what they claim to be
     │   ├── TruncatedMessage      the bytes end too early
@@ -77,6 +78,10 @@ class MessageTooLarge(BrokerError):
         super().__init__(f"a message of {size} bytes is larger than the {max_size} that the topics take")
         self.size = size
         self.max_size = max_size
+
+
+class TopicUnknown(BrokerError):
+    """The cluster has no such topic, or does not say so in time: a reply topic whose gateway is gone, for one."""
 
 
 class TopicMismatch(BrokerError):

@@ -73,12 +73,12 @@ def from_headers(headers: Headers) -> SpanContext:
     """
     for key, value in headers:
         if key == header_names.TRACEPARENT:
-            if value[-3:] == b"-00" and len(value) == 55:
-                try:
-                    trace_id, span_id = int(value[3:35], 16), int(value[36:52], 16)
-                except ValueError:
-                    break
-                return SpanContext(trace_id, span_id, is_remote=True, trace_flags=TraceFlags(0))
+            try:
+                version, trace_id, span_id, flags = (int(part, 16) for part in value.split(b"-"))
+            except ValueError:
+                break
+            if version == 0 and not flags & TraceFlags.SAMPLED:
+                return SpanContext(trace_id, span_id, is_remote=True, trace_flags=TraceFlags(flags))
             return from_text({name: text.decode("ascii", "replace") for name, text in headers})
     return trace.INVALID_SPAN_CONTEXT
 

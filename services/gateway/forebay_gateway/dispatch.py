@@ -102,14 +102,13 @@ class Dispatcher:
         deadline = self._loop.time() + route.deadline
         waiter = self._waiters.register(trip.key, deadline)
         try:
-            async with asyncio.timeout_at(deadline):
-                await self._producer.send(route.topic, value, key=trip.key, headers=headers, on_delivery=delivered)
+            self._producer.publish(route.topic, value, key=trip.key, headers=headers, on_delivery=delivered)
             return await waiter.reply
         except MessageTooLarge as error:
             raise problems.too_large(self._max_body, error.size) from error
         except BrokerError as error:
             raise problems.broker_away(f"{error}; the job may still be run") from error
-        except (DeadlinePassed, TimeoutError):
+        except DeadlinePassed:
             if trip.acknowledged:
                 raise problems.deadline_passed(route.deadline) from None
             raise problems.broker_away(

@@ -6,8 +6,7 @@ import asyncio
 import contextlib
 import logging
 import signal
-import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from importlib.metadata import version
 from typing import Any
 
@@ -15,13 +14,13 @@ import uvicorn
 
 from forebay import topics, tracing
 from forebay.catalog import Catalog
-from forebay.errors import ConfigurationError
 from forebay.kafka import Producer
 from forebay.settings import Settings
 from forebay_gateway import problems
 from forebay_gateway.admin import admin_app
 from forebay_gateway.dispatch import Dispatcher
 from forebay_gateway.gateway import Gateway
+from forebay_gateway.http import listen, serving
 from forebay_gateway.metrics import Metrics
 from forebay_gateway.replies import Replies
 from forebay_gateway.route import Router
@@ -29,17 +28,6 @@ from forebay_gateway.spans import Spans
 from forebay_gateway.waiters import Waiters
 
 log = logging.getLogger(__name__)
-
-LAST_ANSWERS = 1.0
-"""Seconds that answers already decided have to reach their clients after the grace is over."""
-
-
-class _Server(uvicorn.Server):
-    """A uvicorn server that leaves the signals to the service it is a part of."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 async def serve(settings: Settings, stop: asyncio.Event | None = None) -> None:
@@ -58,8 +46,8 @@ async def serve(settings: Settings, stop: asyncio.Event | None = None) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
 
-    public = _listen("http", settings.http_host, settings.http_port)
-    with public, _listen("admin", settings.admin_host, settings.admin_port) as admin:
+    public = listen("http", settings.http_host, settings.http_port)
+    with public, listen("admin", settings.admin_host, settings.admin_port) as admin:
         reply_topic = topics.replies(settings)
         await topics.ensure(settings, [*topics.shared(settings), reply_topic])
         metrics = Metrics()
@@ -86,8 +74,8 @@ async def serve(settings: Settings, stop: asyncio.Event | None = None) -> None:
             background = (catalog.follow(), replies.read(), replies.watch(), waiters.keep_deadlines())
             async with (
                 _running(*background),
-                _http(admin_app(metrics.registry, not_ready), admin),
-                _http(gateway, public) as server,
+                serving(admin_app(metrics.registry, not_ready), admin),
+                serving(gateway, public) as server,
             ):
                 log.info("%s serves http://%s:%d", settings.instance, settings.http_host, settings.http_port)
                 await stop.wait()
@@ -104,41 +92,6 @@ async def _finish(server: uvicorn.Server, waiters: Waiters, grace: float) -> Non
     except TimeoutError:
         log.warning("%d requests are still held after %g s", len(waiters), grace)
         waiters.fail_all(problems.stopping())
-
-
-def _listen(name: str, host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family, backlog=2048)
-    except OSError as error:
-        raise ConfigurationError(
-            f"cannot listen on {host}:{port}: {error.strerror}; choose another with FOREBAY_{name.upper()}_PORT"
-        ) from error
-
-
-@contextlib.asynccontextmanager
-async def _http(app: Any, listener: socket.socket) -> AsyncIterator[uvicorn.Server]:
-    server = _Server(
-        uvicorn.Config(
-            app,
-            loop="none",
-            http="httptools",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            date_header=False,
-            timeout_graceful_shutdown=None,
-        )
-    )
-    task = asyncio.create_task(server.serve(sockets=[listener]))
-    try:
-        yield server
-    finally:
-        server.should_exit = True
-        await task
 
 
 @contextlib.asynccontextmanager

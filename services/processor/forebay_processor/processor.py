@@ -16,8 +16,8 @@ from forebay_processor.fetch import TierFetcher
 from forebay_processor.run import Runner, expired
 from forebay_processor.schedule import Scheduler
 from forebay_processor.settle import Settler
-from forebay_processor.spans import Spans
-from forebay_processor.work import Work
+from forebay_processor.spans import JobSpans, Spans
+from forebay_processor.work import Result, Work
 
 log = logging.getLogger(__name__)
 
@@ -110,24 +110,30 @@ class Processor:
             log.error("a job could not be settled and will be run again", exc_info=error)
 
     async def _work(self, work: Work) -> None:
-        spans = self._spans.begin(work)
+        try:
+            spans = self._spans.begin(work)
+            result = await self._run(work, spans)
+            spans.ran(result)
+            fetcher = self._fetchers[work.tier]
+            await self._settler.settle(work, result, spans, lambda: fetcher.settle(work.record))
+            if self._runner.occupies(work):
+                await self._runner.vacated(work)
+        finally:
+            self._scheduler.release(work.tier)
+            self.pump()
+
+    async def _run(self, work: Work, spans: JobSpans) -> Result:
         begun = now()
         try:
-            result = await self._runner.run(work, spans.handler)
+            return await self._runner.run(work, spans.handler)
         except asyncio.CancelledError:
             if work not in self._overdue:
                 raise
-            result = expired(begun)
+            return expired(begun)
         finally:
             self._running.pop(work, None)
             self._overdue.discard(work)
             self._deadlines.discard(work, work.job["deadline"] / 1000)
-        spans.ran(result)
-        fetcher = self._fetchers[work.tier]
-        await self._settler.settle(work, result, spans, lambda: fetcher.settle(work.record))
-        await self._runner.vacated(work)
-        self._scheduler.release(work.tier)
-        self.pump()
 
     async def _expire(self, work: Work) -> None:
         spans = self._spans.begin(work)

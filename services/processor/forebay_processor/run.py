@@ -98,6 +98,10 @@ class Runner:
             done = await self._in_process(operation, work, writer)
         return _result(operation, work, done)
 
+    def occupies(self, work: Work) -> bool:
+        """Whether a job's handler was started in a thread, and so may go on after it was cancelled."""
+        return work in self._in_threads
+
     async def vacated(self, work: Work) -> None:
         """Wait until a job's handler, which may be in a thread that outlives its deadline, is out of its slot."""
         thread = self._in_threads.pop(work, None)

@@ -39,6 +39,7 @@ class Scheduler:
         self._queues: dict[str, deque[Work]] = {tier: deque() for tier in reserved}
         self._reserved = dict(reserved)
         self._used = dict.fromkeys(reserved, 0)
+        self._kept = sum(reserved.values())  # reserved slots that their tiers do not use at present
         self._free = slots
         self._backlog = backlog
         self._bytes_left = backlog_bytes
@@ -71,6 +72,8 @@ class Scheduler:
             return None
         for tier, queue in self._queues.items():
             if queue and self._may_start(tier):
+                if self._used[tier] < self._reserved[tier]:
+                    self._kept -= 1
                 self._used[tier] += 1
                 self._free -= 1
                 return self._pop(queue)
@@ -80,6 +83,8 @@ class Scheduler:
         """Give back the slot of a job that is done."""
         self._used[tier] -= 1
         self._free += 1
+        if self._used[tier] < self._reserved[tier]:
+            self._kept += 1
 
     def withdraw(self, belongs: Callable[[Work], bool]) -> list[Work]:
         """Take out every waiting job for which ``belongs`` says so: it is not ours to run any more."""
@@ -96,12 +101,8 @@ class Scheduler:
         return withdrawn
 
     def _may_start(self, tier: str) -> bool:
-        if self._used[tier] < self._reserved[tier]:
-            return True
-        kept_for_others = sum(
-            max(0, reserved - self._used[other]) for other, reserved in self._reserved.items() if other != tier
-        )
-        return self._free > kept_for_others
+        """Whether a tier has a reserved slot left, or there is one that no tier has reserved."""
+        return self._used[tier] < self._reserved[tier] or self._free > self._kept
 
     def _pop(self, queue: deque[Work]) -> Work:
         work = queue.popleft()

@@ -6,17 +6,16 @@ one.
 
 from __future__ import annotations
 
-import asyncio
 import logging
+import re
 from collections.abc import Callable
 
 import forebay_schemas.topics as names
 from forebay import failures
-from forebay.errors import BrokerError, CodecError, MessageTooLarge
+from forebay.errors import BrokerError, CodecError, MessageTooLarge, TopicUnknown
 from forebay.kafka import Headers, Producer, Record
 from forebay.messages import ProblemMessage, ReplyMessage, encode_reply
 from forebay.settings import Settings
-from forebay_processor.call import now
 from forebay_processor.run import unreadable
 from forebay_processor.spans import JobSpans
 from forebay_processor.work import Result, Work
@@ -27,10 +26,8 @@ log = logging.getLogger(__name__)
 HELD_PARTITION = 0
 """Partition of a reply topic that answers held requests."""
 
-UNDELIVERABLE_AFTER = 10.0
-"""Seconds after which a reply to a topic that nobody can find is given up: its gateway is gone."""
-
 _UUID_LENGTH = 36
+_INSTANCE = re.compile(r"[A-Za-z0-9_-]{1,80}")
 
 
 class Settler:
@@ -55,50 +52,63 @@ class Settler:
     async def settle(self, work: Work, result: Result, spans: JobSpans, done: Callable[[], None]) -> None:
         """Reply to whoever asked, after keeping the job among the dead letters if it can never run.
 
+        It waits for the dead letter, and while too much waits for the broker; not for the reply.
+
         Args:
             work: the job.
             result: what came of it.
             spans: its spans; the last of them end when the reply is acknowledged.
             done: called when all of it is acknowledged.
         """
-        if result.dead and not await self._bury(work.record, result):
-            spans.end(BrokerError("the dead letter was not acknowledged"))
-            return
-        headers = [*spans.reply()]
+        if result.dead:
+            await self._bury(work.record, result)
+        if self._producer.congested:
+            await self._producer.room()
+        headers = list(spans.reply())
         if result.not_before is not None:
             headers.append((NOT_BEFORE, str(result.not_before).encode()))
 
         def delivered(error: BrokerError | None) -> None:
             spans.end(error)
-            if error is None:
-                done()
-            else:
-                self._on_lost(error)
+            self._conclude(error, done)
 
         topic, key = work.job["reply_topic"], work.job["request_id"].encode()
-        reply = self._reply(work, result)
         try:
-            await self._send(topic, key, reply, headers, delivered)
+            self._send(topic, key, self._reply(work, result), headers, delivered)
         except MessageTooLarge as error:
             problem = ProblemMessage(
                 type=failures.UNUSABLE_RESULT, title="The handler returned something unusable", detail=str(error)
             )
             smaller = Result("FAILED", result.started, result.finished, problem=problem)
-            await self._send(topic, key, self._reply(work, smaller), headers, delivered)
+            self._send(topic, key, self._reply(work, smaller), headers, delivered)
+
+    async def _bury(self, record: Record, result: Result) -> None:
+        """Keep the original bytes of a job that can never run, with the reason and the origin."""
+        problem = result.problem or ProblemMessage(type="", title="", detail=None)
+        origin = f"{record.topic}/{record.partition}/{record.offset}"
+        headers = [
+            *((name, value) for name, value in record.headers if name not in (ERROR_TYPE, ERROR_DETAIL, ORIGIN)),
+            (ERROR_TYPE, problem["type"].encode()),
+            (ERROR_DETAIL, (problem["detail"] or "").encode()),
+            (ORIGIN, origin.encode()),
+        ]
+        log.error("%s goes to %s: %s", origin, self._dead, problem["detail"])
+        try:
+            await self._producer.publish_and_wait(self._dead, record.value, key=record.key or b"", headers=headers)
+        except BrokerError as error:
+            self._on_lost(error)
+            raise
 
     async def settle_undecodable(self, record: Record, error: CodecError, done: Callable[[], None]) -> None:
         """Keep a record that is no job among the dead letters, and tell whoever its key says is waiting."""
         result = unreadable(str(error))
-        if not await self._bury(record, result):
-            return
+        await self._bury(record, result)
         key = record.key or b""
         request_id = key.decode("utf-8", "replace")
         instance = request_id[: -_UUID_LENGTH - 1]
-        topic = names.replies(self._namespace, instance)
-        if not instance or not self._producer.knows(topic):
+        if not _INSTANCE.fullmatch(instance):
             done()
             return
-        enqueued = record.timestamp * 1000
         reply = ReplyMessage(
             request_id=request_id,
             tenant="",
@@ -109,34 +119,14 @@ class Settler:
             problem=result.problem,
             attempt=0,
             processor=self._processor,
-            enqueued=enqueued,
-            fetched=now(),
+            enqueued=record.timestamp * 1000,
+            fetched=result.started,
             started=result.started,
             finished=result.finished,
         )
-        await self._send(topic, key, reply, [], lambda error: self._on_lost(error) if error else done())
+        self._send(names.replies(self._namespace, instance), key, reply, [], lambda error: self._conclude(error, done))
 
-    async def _bury(self, record: Record, result: Result) -> bool:
-        """Produce the original bytes to the dead letters; False when that is not acknowledged."""
-        problem = result.problem or ProblemMessage(type="", title="", detail=None)
-        headers = [
-            *((name, value) for name, value in record.headers if name not in (ERROR_TYPE, ERROR_DETAIL, ORIGIN)),
-            (ERROR_TYPE, problem["type"].encode()),
-            (ERROR_DETAIL, (problem["detail"] or "").encode()),
-            (ORIGIN, f"{record.topic}/{record.partition}/{record.offset}".encode()),
-        ]
-        log.error(
-            "%s/%d/%d goes to %s: %s", record.topic, record.partition, record.offset, self._dead, problem["detail"]
-        )
-        try:
-            sent = await self._producer.send(self._dead, record.value, key=record.key or b"", headers=headers)
-            await sent
-        except Exception as error:  # the sent future fails with aiokafka's own errors
-            self._on_lost(BrokerError(f"producing to {self._dead}: {error}"))
-            return False
-        return True
-
-    async def _send(
+    def _send(
         self,
         topic: str,
         key: bytes,
@@ -144,22 +134,18 @@ class Settler:
         headers: Headers,
         delivered: Callable[[BrokerError | None], None],
     ) -> None:
-        value = encode_reply(reply)
-        if self._producer.knows(topic):
-            await self._producer.send(
-                topic, value, key=key, headers=headers, partition=HELD_PARTITION, on_delivery=delivered
-            )
+        self._producer.publish(
+            topic, encode_reply(reply), key=key, headers=headers, partition=HELD_PARTITION, on_delivery=delivered
+        )
+
+    def _conclude(self, error: BrokerError | None, done: Callable[[], None]) -> None:
+        """Count a job as done with once its reply is safe, or once it is certain that nobody is there to read it."""
+        if isinstance(error, TopicUnknown):
+            log.warning("a reply cannot be delivered, its gateway is gone: %s", error)
+        elif error is not None:
+            self._on_lost(error)
             return
-        try:
-            async with asyncio.timeout(UNDELIVERABLE_AFTER):
-                await self._producer.send(
-                    topic, value, key=key, headers=headers, partition=HELD_PARTITION, on_delivery=delivered
-                )
-        except (TimeoutError, BrokerError) as error:
-            if isinstance(error, MessageTooLarge):
-                raise
-            log.warning("the reply to %s cannot be delivered: there is no topic %s", key.decode(), topic)
-            delivered(None)
+        done()
 
     def _reply(self, work: Work, result: Result) -> ReplyMessage:
         job = work.job

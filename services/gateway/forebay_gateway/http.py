@@ -1,0 +1,106 @@
+"""HTTP on a socket: uvicorn's server, with each response in one write."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, cast
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from forebay.errors import ConfigurationError
+
+BACKLOG = 2048
+"""Connections that may wait to be taken."""
+
+
+def listen(name: str, host: str, port: int) -> socket.socket:
+    """Take a port.
+
+    Args:
+        name: of the setting that chooses the port, for the error.
+        host: address to listen on.
+        port: port to listen on.
+
+    Raises:
+        ConfigurationError: it is taken, or the address is not this machine's.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot listen on {host}:{port}: {error.strerror}; choose another with FOREBAY_{name.upper()}_PORT"
+        ) from error
+
+
+@contextlib.asynccontextmanager
+async def serving(app: Any, listener: socket.socket) -> AsyncIterator[uvicorn.Server]:
+    """Serve an ASGI application on a port for the length of the block, then let its requests end."""
+    server = _Server(
+        uvicorn.Config(
+            app,
+            loop="none",
+            http=_Protocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            date_header=False,
+        )
+    )
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        yield server
+    finally:
+        server.should_exit = True
+        await task
+
+
+class _Server(uvicorn.Server):
+    """A uvicorn server that leaves the signals to the service it is a part of."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class _Protocol(HttpToolsProtocol):
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # uvicorn says the same
+        super().connection_made(cast(asyncio.Transport, _Corked(transport, self.loop)))
+
+
+class _Corked:
+    """A transport that gathers what is written in one turn of the event loop and writes it at once.
+
+    uvicorn writes the head of a response and its body apart, and uvloop makes a system call, and a packet, of each.
+    """
+
+    __slots__ = ("_chunks", "_loop", "_transport")
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._chunks: list[bytes] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        if not self._chunks:
+            self._loop.call_soon(self._flush)
+        self._chunks.append(data)
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        if self._chunks:
+            chunks, self._chunks = self._chunks, []
+            self._transport.write(b"".join(chunks))

@@ -1,0 +1,25 @@
+"""Kafka, for the rest of Forebay: a producer, two kinds of consumer, and what an administrator does.
+
+This is the only place that imports aiokafka. It adds types, the settings that Forebay relies on, a bound on every wait,
+and Forebay's own errors; it decides nothing.
+"""
+
+from __future__ import annotations
+
+from forebay.kafka.admin import Admin, TopicDescription, probe
+from forebay.kafka.consumers import PACE, GroupConsumer, PinnedConsumer
+from forebay.kafka.producer import Producer
+from forebay.kafka.records import Headers, Record, header
+
+__all__ = [
+    "PACE",
+    "Admin",
+    "GroupConsumer",
+    "Headers",
+    "PinnedConsumer",
+    "Producer",
+    "Record",
+    "TopicDescription",
+    "header",
+    "probe",
+]

@@ -1,0 +1,294 @@
+"""The producer: hands records over without waiting, sends them in batches, and tells when each one is safe.
+
+aiokafka's ``send`` costs a future and a coroutine a record, and scatters what comes at once over all partitions, each a
+batch of its own. Here whatever is handed over in one turn of the event loop is put in as few batches as balance allows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, NamedTuple, cast
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from forebay.errors import BrokerError, BrokerUnavailable, MessageTooLarge, TopicUnknown
+from forebay.kafka.connection import ADMIN_TIMEOUT, connection, within
+from forebay.kafka.records import Headers
+from forebay.settings import Settings
+
+log = logging.getLogger(__name__)
+
+OnDelivery = Callable[[BrokerError | None], None]
+
+TOGETHER = 8
+"""Records at most that stay together where any partition will do: a batch each would be slow, and all in one batch
+would give a burst to a single consumer."""
+
+BATCH_BYTES = 512 * 1024
+"""Bytes at most of a batch, unless a single record has more."""
+
+BUFFER_BYTES = 64 * 1024 * 1024
+"""Bytes of records that may wait for the broker; beyond that nothing more is taken."""
+
+METADATA_BOUND = 10.0
+"""Seconds after which a topic that the cluster says nothing of counts as unknown."""
+
+_RECORD_OVERHEAD = 256
+
+
+class _Outgoing(NamedTuple):
+    """A record that was handed over, with its size in bytes."""
+
+    key: bytes
+    value: bytes | None
+    headers: Headers
+    on_delivery: OnDelivery | None
+    size: int
+
+
+class _Lane:
+    """What waits to be produced to a topic: to one partition of it, or to any.
+
+    A partition carries one batch at a time; what is handed over meanwhile makes the next one.
+    """
+
+    __slots__ = ("_last", "in_flight", "partition", "queued", "topic", "waiting")
+
+    def __init__(self, topic: str, partition: int | None) -> None:
+        self.topic = topic
+        self.partition = partition
+        self.waiting: deque[_Outgoing] = deque()
+        self.in_flight: set[int] = set()
+        self.queued = False
+        self._last = 0
+
+    def free_partition(self, partitions: int) -> int | None:
+        """Return the partition whose turn it is among those without a batch under way; None while all have one."""
+        if self.partition is not None:
+            return None if self.partition in self.in_flight else self.partition
+        for step in range(1, partitions + 1):
+            candidate = (self._last + step) % partitions
+            if candidate not in self.in_flight:
+                self._last = candidate
+                return candidate
+        return None
+
+
+class Producer:
+    """An idempotent producer: acknowledged by all in-sync replicas, in order, each record once.
+
+    With idempotence a batch never expires while the broker is away, so whoever waits for an acknowledgement brings a
+    bound.
+    """
+
+    def __init__(self, settings: Settings, client: str) -> None:
+        self._settings = settings
+        self._producer = AIOKafkaProducer(
+            **connection(settings, client),
+            acks="all",
+            enable_idempotence=True,
+            max_request_size=settings.max_message_bytes,
+            max_batch_size=BATCH_BYTES,
+            linger_ms=0,
+        )
+        self._lanes: dict[tuple[str, int | None], _Lane] = {}
+        self._ready: list[_Lane] = []
+        self._work = asyncio.Event()
+        self._buffered = 0
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Connect; raises `BrokerUnavailable` when nobody answers."""
+        await within(ADMIN_TIMEOUT, f"connecting to {self._settings.brokers}", self._producer.start())
+        self._own(self._send_ready())
+
+    async def stop(self, timeout: float = 5.0) -> None:
+        """Send what was handed over, for ``timeout`` seconds at the most, then disconnect."""
+        await self.flush(timeout)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for lane in self._lanes.values():
+            self._fail(lane, BrokerUnavailable(f"producing to {lane.topic}: the producer stopped"))
+        try:
+            async with asyncio.timeout(timeout):
+                await self._producer.stop()
+        except TimeoutError:
+            log.warning("gave up after %g s on records that the broker did not acknowledge", timeout)
+
+    def publish(
+        self,
+        topic: str,
+        value: bytes | None,
+        *,
+        key: bytes,
+        headers: Headers = (),
+        partition: int | None = None,
+        on_delivery: OnDelivery | None = None,
+    ) -> None:
+        """Hand a record over; it is sent before the event loop comes round again, and this never waits.
+
+        Without a partition the record goes to one in turn, whatever its key: that balances better than hashing ids and
+        costs nothing. ``on_delivery`` is called once: with None when the broker has acknowledged the record, or with
+        the error for which it never will; `TopicUnknown` is one.
+
+        Raises:
+            MessageTooLarge: the record is larger than the topics take.
+            BrokerUnavailable: too much waits for the broker already.
+        """
+        size = len(key) + len(value or b"") + _RECORD_OVERHEAD
+        if size > self._settings.max_message_bytes:
+            raise MessageTooLarge(len(value or b""), self._settings.max_message_bytes)
+        if self._buffered + size > BUFFER_BYTES:
+            raise BrokerUnavailable(f"producing to {topic}: {self._buffered} bytes wait for the broker already")
+        lane = self._lanes.get((topic, partition))
+        if lane is None:
+            lane = self._lanes[topic, partition] = _Lane(topic, partition)
+        lane.waiting.append(_Outgoing(key, value, headers, on_delivery, size))
+        if not self._buffered:
+            self._empty.clear()
+        self._buffered += size
+        if self._buffered > BUFFER_BYTES // 2:
+            self._room.clear()
+        if not lane.queued:
+            self._queue(lane)
+
+    async def publish_and_wait(self, topic: str, value: bytes | None, *, key: bytes, headers: Headers = ()) -> None:
+        """Produce one record and wait, without a bound, for its acknowledgement.
+
+        Raises:
+            BrokerError: it never will be acknowledged.
+        """
+        delivered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def on_delivery(error: BrokerError | None) -> None:
+            if not delivered.done():
+                delivered.set_exception(error) if error else delivered.set_result(None)
+
+        self.publish(topic, value, key=key, headers=headers, on_delivery=on_delivery)
+        await delivered
+
+    async def send_and_wait(self, topic: str, value: bytes | None, *, key: bytes, timeout: float) -> int:
+        """Produce one record to partition 0 and return its offset.
+
+        Raises:
+            BrokerUnavailable: it was not acknowledged within ``timeout`` seconds.
+        """
+        sending = self._producer.send_and_wait(topic, value, key=key, partition=0)
+        return cast(int, (await within(timeout, f"producing to {topic}", sending)).offset)
+
+    async def flush(self, timeout: float) -> None:
+        """Wait until everything handed over is acknowledged, or for ``timeout`` seconds."""
+        try:
+            async with asyncio.timeout(timeout):
+                await self._empty.wait()
+        except TimeoutError:
+            log.warning("records were not acknowledged within %g s", timeout)
+
+    def knows(self, topic: str) -> bool:
+        """Whether the topic's metadata is at hand."""
+        return self._partitions(topic) > 0
+
+    @property
+    def congested(self) -> bool:
+        """Whether so much waits for the broker that a caller who can should wait for `room`."""
+        return not self._room.is_set()
+
+    async def room(self) -> None:
+        """Wait until less than half of what may wait for the broker does."""
+        await self._room.wait()
+
+    def _partitions(self, topic: str) -> int:
+        return len(self._producer.client.cluster.partitions_for_topic(topic) or ())
+
+    def _queue(self, lane: _Lane) -> None:
+        lane.queued = True
+        self._ready.append(lane)
+        if not self._work.is_set():
+            self._work.set()
+
+    def _own(self, coroutine: Any) -> None:
+        task = asyncio.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _send_ready(self) -> None:
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            ready, self._ready = self._ready, []
+            for lane in ready:
+                partitions = self._partitions(lane.topic)
+                if partitions:
+                    lane.queued = False
+                    await self._send(lane, partitions)
+                else:  # it stays queued, so that nobody else asks for the same topic
+                    self._own(self._look_up(lane))
+
+    async def _look_up(self, lane: _Lane) -> None:
+        """Ask the cluster for a topic, while the other lanes go on."""
+        try:
+            async with asyncio.timeout(METADATA_BOUND):
+                await self._producer.partitions_for(lane.topic)
+        except (TimeoutError, KafkaError) as error:
+            lane.queued = False
+            self._fail(
+                lane, TopicUnknown(f"producing to {lane.topic}: {error or 'the cluster does not know the topic'}")
+            )
+        else:
+            self._queue(lane)
+
+    async def _send(self, lane: _Lane, partitions: int) -> None:
+        """Send what waits, in as many batches as there are partitions free for one."""
+        limit = TOGETHER if lane.partition is None else None
+        while lane.waiting and (partition := lane.free_partition(partitions)) is not None:
+            batch = self._producer.create_batch()
+            records: list[_Outgoing] = []
+            while lane.waiting and (limit is None or len(records) < limit):
+                record = lane.waiting[0]
+                taken = batch.append(timestamp=None, key=record.key, value=record.value, headers=list(record.headers))
+                if taken is None:
+                    break
+                records.append(lane.waiting.popleft())
+            batch.close()
+            try:
+                sent = await self._producer.send_batch(batch, lane.topic, partition=partition)
+            except KafkaError as error:
+                self._settle(records, BrokerUnavailable(f"producing to {lane.topic}: {error or type(error).__name__}"))
+                continue
+            lane.in_flight.add(partition)
+            sent.add_done_callback(partial(self._delivered, lane, partition, records))
+
+    def _delivered(self, lane: _Lane, partition: int, records: list[_Outgoing], sent: asyncio.Future[Any]) -> None:
+        lane.in_flight.discard(partition)
+        if sent.cancelled():
+            self._settle(records, BrokerUnavailable(f"producing to {lane.topic}: the producer stopped"))
+        elif (error := sent.exception()) is not None:
+            self._settle(records, BrokerUnavailable(f"producing to {lane.topic}: {error or type(error).__name__}"))
+        else:
+            self._settle(records, None)
+        if lane.waiting and not lane.queued:
+            self._queue(lane)
+
+    def _fail(self, lane: _Lane, error: BrokerError) -> None:
+        waiting, lane.waiting = lane.waiting, deque()
+        self._settle(waiting, error)
+
+    def _settle(self, records: Iterable[_Outgoing], error: BrokerError | None) -> None:
+        for record in records:
+            self._buffered -= record.size
+            if record.on_delivery is not None:
+                record.on_delivery(error)
+        if self._buffered <= BUFFER_BYTES // 2:
+            self._room.set()
+        if not self._buffered:
+            self._empty.set()
