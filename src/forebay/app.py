@@ -233,9 +233,16 @@ def _body(where: str, side: str, hint: Any, media_type: str | None, option: str,
     if media_type is not None:
         raise AppError(f"{where}: {option}={media_type!r} goes with bytes; a dataclass is always {JSON}")
     try:
-        return Body(JSON, hint, _derive_schema(hint, app))
+        body = Body(JSON, hint, _derive_schema(hint, app))
     except Exception as error:  # the library raises bare errors of many types for what it cannot derive
         raise AppError(f"{where}: no Avro schema can be derived from {hint.__name__}: {error}") from error
+    try:
+        msgspec.convert(None, hint, builtin_types=_LEFT_TO_AVRO)
+    except msgspec.ValidationError:
+        return body  # None is no such thing, but what is one can be read
+    except TypeError as error:
+        raise AppError(f"{where}: {hint.__name__} cannot be read from Avro: {error}") from error
+    return body
 
 
 def _resolve_annotations(dataclass_type: type, inside: frozenset[type] = frozenset()) -> None:

@@ -60,7 +60,7 @@ def call(operation: Operation, request: Any, job: Job) -> Call:
         value = operation.call(request, job)
         finished = now()
         return Call(started, finished, encode(operation, value))
-    except Exception as error:
+    except BaseException as error:  # sys.exit() in a handler ends the handler, not what runs it
         return Call(started, now(), failure=failure_of(error))
 
 
@@ -81,7 +81,7 @@ def encode(operation: Operation, value: Any) -> bytes:
         raise UnusableResult(f"{type(error).__name__}: {error}") from error
 
 
-def failure_of(error: Exception) -> Failure:
+def failure_of(error: BaseException) -> Failure:
     """Say what an exception means for the job.
 
     The text of one that is a surprise may hold secrets, so the caller is told its type only.
@@ -119,4 +119,6 @@ def call_in_process(name: str, payload: bytes, writer: str | None, job: Job) -> 
     except (CodecError, msgspec.ValidationError) as error:
         problem = Problem(failures.UNREADABLE_JOB, "The job cannot be read", str(error))
         return Call(now(), now(), failure=Failure(problem))
+    except Exception as error:  # of the request type's own checks
+        return Call(now(), now(), failure=failure_of(error))
     return call(operation, request, job)

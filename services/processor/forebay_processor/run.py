@@ -86,16 +86,20 @@ class Runner:
         """
         try:
             operation, writer = await self._resolve(work)
-            payload = work.job["payload"]
-            request = None if operation.runs is Runs.IN_PROCESS else operation.request.decode(payload, writer)
+        except CodecError as error:
+            return unreadable(str(error))
+        if operation.runs is Runs.IN_PROCESS:
+            return _result(operation, work, await self._in_process(operation, work, writer))
+        try:
+            request = operation.request.decode(work.job["payload"], writer)
         except (CodecError, msgspec.ValidationError) as error:
             return unreadable(str(error))
+        except Exception as error:  # of the request type's own checks
+            return _result(operation, work, Call(now(), now(), failure=failure_of(error)))
         if operation.runs is Runs.ON_LOOP:
             done = await self._on_loop(operation, request, work, span)
-        elif operation.runs is Runs.IN_THREAD:
-            done = await self._in_thread(operation, request, work, span)
         else:
-            done = await self._in_process(operation, work, writer)
+            done = await self._in_thread(operation, request, work, span)
         return _result(operation, work, done)
 
     def occupies(self, work: Work) -> bool:
@@ -125,8 +129,10 @@ class Runner:
             raise CodecError(f"operation '{name}' and its payload disagree on whether there is a schema")
         if not self._catalog.knows_request(name, fingerprint):
             await self._catalog.changed(CATALOG_LAG)
-        requests = self._catalog.entries[name].requests
-        return operation, requests.writer(fingerprint) if requests else None
+        entry = self._catalog.entries.get(name)
+        if entry is None or entry.requests is None:
+            raise CodecError(f"the catalog has no schema of operation '{name}'")
+        return operation, entry.requests.writer(fingerprint)
 
     async def _on_loop(self, operation: Operation, request: Any, work: Work, span: Span) -> Call:
         started = now()
@@ -135,7 +141,11 @@ class Runner:
             value = await operation.call(request, _job(work))
             finished = now()
             return Call(started, finished, encode(operation, value))
-        except Exception as error:
+        except asyncio.CancelledError as error:
+            if _is_being_cancelled():
+                raise
+            return Call(started, now(), failure=failure_of(error))  # it waited for something that was cancelled
+        except (Exception, SystemExit) as error:
             return Call(started, now(), failure=failure_of(error))
 
     async def _in_thread(self, operation: Operation, request: Any, work: Work, span: Span) -> Call:
@@ -164,6 +174,12 @@ class Runner:
             log.error("operation %s: the process of job %s ended: %s", operation.name, work.job["request_id"], error)
             problem = Problem(failures.HANDLER_FAILED, "The handler failed", "the process that ran it ended")
             return Call(started, now(), failure=Failure(problem))
+
+
+def _is_being_cancelled() -> bool:
+    """Whether the job itself is called off, at its deadline or at the end of a drain."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def unreadable(reason: str) -> Result:
