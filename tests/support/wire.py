@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 
+from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
 import forebay_schemas.topics as names
-from forebay.kafka import Headers, PinnedConsumer, Producer, Record
+from forebay.kafka import PinnedConsumer, Record
 from forebay.messages import JobMessage, ReplyMessage, decode_reply
 from forebay.settings import Settings
 
@@ -22,7 +22,7 @@ async def read_all(settings: Settings, topic: str, partitions: int = 1) -> list[
         await consumer.start()
         ends = await consumer.ends(10)
         records: list[Record] = []
-        while any((await consumer.positions())[partition] < end for partition, end in ends.items()):
+        while await consumer.positions() != ends:
             records += await consumer.fetch(0.5)
         return records
     finally:
@@ -35,23 +35,23 @@ async def replies_to(settings: Settings, instance: str, request_id: str) -> list
     return [decode_reply(record.value or b"") for record in records if record.key == request_id.encode()]
 
 
-@asynccontextmanager
-async def producing(settings: Settings) -> AsyncIterator[Producer]:
-    """A producer for the length of the block."""
-    producer = Producer(settings, "test")
+async def put(
+    settings: Settings,
+    topic: str,
+    value: bytes | None,
+    *,
+    key: bytes,
+    headers: Sequence[tuple[str, bytes]] = (),
+    partition: int = 0,
+) -> int:
+    """Produce one record, whatever it is; returns its offset."""
+    producer = AIOKafkaProducer(bootstrap_servers=settings.brokers)
     await producer.start()
     try:
-        yield producer
+        sent = await producer.send_and_wait(topic, value, key=key, headers=list(headers), partition=partition)
+        return int(sent.offset)
     finally:
         await producer.stop()
-
-
-async def put(
-    settings: Settings, topic: str, value: bytes | None, *, key: bytes, headers: Headers = (), partition: int = 0
-) -> int:
-    """Produce one record; returns its offset."""
-    async with producing(settings) as producer:
-        return await producer.send_and_wait(topic, value, key=key, headers=headers, partition=partition, timeout=15)
 
 
 async def committed(settings: Settings, tier: str) -> dict[int, int]:
