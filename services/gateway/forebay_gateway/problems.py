@@ -75,15 +75,17 @@ def wrong_method(method: str, allowed: str) -> HttpProblem:
 
 
 def too_large(max_size: int, size: int | None = None) -> HttpProblem:
-    """413: the body is larger than the gateway takes."""
+    """413: the body is larger than the gateway takes.
+
+    The connection stays open, and what still comes of the body is thrown away: a client that is busy sending would find
+    a closed one reset, and never read this.
+    """
     return HttpProblem(
         413,
         "too-large",
         "The request is too large",
         f"the body is {'larger' if size is None else f'{size} bytes, more'} than the {max_size} bytes allowed",
         max_size=max_size,
-        # the rest of the body is not read, so the connection cannot carry another request
-        headers=[(b"connection", b"close")],
     )
 
 

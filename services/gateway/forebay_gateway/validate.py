@@ -63,7 +63,7 @@ async def validate(route: Route, headers: dict[bytes, bytes], receive: Receive, 
 def _accepts(accepted: str, media_type: str) -> bool:
     """Whether an operation that names a range, such as ``image/*`` or ``*/*``, takes this media type."""
     kind, _, subtype = accepted.partition("/")
-    return subtype == "*" and kind in ("*", media_type.partition("/")[0])
+    return subtype == "*" and (kind == "*" or media_type.startswith(f"{kind}/"))
 
 
 async def _read(receive: Receive, max_size: int) -> bytes:
