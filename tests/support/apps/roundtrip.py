@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import enum
 import os
 import sys
@@ -140,6 +141,17 @@ def in_thread(request: Task, job: Job) -> Done:
 def in_process(request: Task, job: Job) -> Done:
     """Wait in a process."""
     return _block("in_process", request, job)
+
+
+@app.operation(tier="interactive", deadline=1.0)
+async def stubborn(request: Task, job: Job) -> Done:
+    """Be wanted for a second only, and go on all the same."""
+    note("begin", "stubborn", request.tag, job)
+    until = time.monotonic() + request.seconds
+    while (left := until - time.monotonic()) > 0:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(left)
+    return Done(request.tag, os.getpid())
 
 
 @app.operation(tier="interactive", deadline=1.0)
