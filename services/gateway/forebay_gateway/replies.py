@@ -10,7 +10,7 @@ import asyncio
 import logging
 
 from forebay.errors import BrokerError
-from forebay.kafka import PACE, PinnedConsumer
+from forebay.kafka import PinnedConsumer, pause_after
 from forebay.settings import Settings
 from forebay_gateway.metrics import Metrics
 from forebay_gateway.waiters import Fate, Waiters
@@ -94,8 +94,8 @@ class Replies:
                     self._metrics.duplicate.inc()
             if records and consumer is self._consumer:
                 self._position = records[-1].offset + 1
-            if len(records) > 1:
-                await asyncio.sleep(PACE)
+            if pause := pause_after(len(records)):
+                await asyncio.sleep(pause)
 
     async def watch(self) -> None:
         """Look after the consumer until cancelled; run it as a task.

@@ -51,7 +51,7 @@ async def serve(settings: Settings, stop: asyncio.Event | None = None) -> None:
         reply_topic = topics.replies(settings)
         await topics.ensure(settings, [*topics.shared(settings), reply_topic])
         metrics = Metrics()
-        waiters = Waiters(loop.time)
+        waiters = Waiters()
         replies = Replies(settings, reply_topic.name, waiters, metrics)
         router = Router(settings.namespace)
         catalog = Catalog(settings, settings.instance, router.update)

@@ -10,7 +10,7 @@ from enum import Enum, auto
 from forebay.deadlines import Deadlines
 from forebay.kafka import Record
 
-TICK = 0.02
+TICK = 0.05
 """Seconds by which a deadline may be noticed late."""
 
 REMEMBERED = 10_000
@@ -48,11 +48,12 @@ class Waiters:
     """The requests that are held, by request id.
 
     Args:
-        clock: seconds, monotonic; the loop's.
+        clock: seconds, monotonic; default: the loop's.
     """
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
+    def __init__(self, clock: Callable[[], float] | None = None) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._clock = clock = clock or self._loop.time
         self._waiting: dict[bytes, Waiter] = {}
         self._answered: OrderedDict[bytes, None] = OrderedDict()
         self._deadlines: Deadlines[bytes] = Deadlines(TICK, clock())
@@ -64,7 +65,7 @@ class Waiters:
 
     def register(self, request_id: bytes, deadline: float) -> Waiter:
         """Hold a request until its reply, or until ``deadline``."""
-        waiter = Waiter(asyncio.get_running_loop().create_future(), deadline)
+        waiter = Waiter(self._loop.create_future(), deadline)
         self._waiting[request_id] = waiter
         self._deadlines.add(request_id, deadline)
         self._empty.clear()

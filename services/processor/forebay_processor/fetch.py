@@ -14,7 +14,7 @@ from collections.abc import Callable
 import forebay_schemas.topics as names
 from forebay import tracing
 from forebay.errors import BrokerError, CodecError
-from forebay.kafka import PACE, GroupConsumer, Record, header
+from forebay.kafka import GroupConsumer, Record, header, pause_after
 from forebay.messages import decode_job
 from forebay.settings import Settings
 from forebay_processor.offsets import PartitionOffsets
@@ -110,8 +110,8 @@ class TierFetcher:
                 if room:
                     records = await self._consumer.fetch(_POLL, room)
                     self._take(records)
-                    if len(records) > 1:
-                        await asyncio.sleep(PACE)
+                    if pause := pause_after(len(records)):
+                        await asyncio.sleep(pause)
                 else:
                     self._take(await self._consumer.fetch(0, 1))  # of a partition that came a moment ago
                     await self._wait_for_room()

@@ -21,7 +21,7 @@ from forebay_processor.work import Result, Work
 
 log = logging.getLogger(__name__)
 
-TICK = 0.02
+TICK = 0.05
 """Seconds by which a deadline may be noticed late."""
 
 
@@ -41,6 +41,7 @@ class Processor:
         self._settler = settler
         self._spans = spans
         self._fetchers: dict[str, TierFetcher] = {}
+        self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._running: dict[Work, asyncio.Task[None]] = {}
         self._overdue: set[Work] = set()
@@ -99,7 +100,7 @@ class Processor:
             await asyncio.gather(*unfinished, return_exceptions=True)
 
     def _own(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(coroutine)
+        task = self._loop.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._finished)
         return task

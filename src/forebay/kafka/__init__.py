@@ -7,12 +7,11 @@ and Forebay's own errors; it decides nothing.
 from __future__ import annotations
 
 from forebay.kafka.admin import Admin, TopicDescription, probe
-from forebay.kafka.consumers import PACE, GroupConsumer, PinnedConsumer
+from forebay.kafka.consumers import GroupConsumer, PinnedConsumer, pause_after
 from forebay.kafka.producer import Producer
 from forebay.kafka.records import Headers, Record, header
 
 __all__ = [
-    "PACE",
     "Admin",
     "GroupConsumer",
     "Headers",
@@ -21,5 +20,6 @@ __all__ = [
     "Record",
     "TopicDescription",
     "header",
+    "pause_after",
     "probe",
 ]

@@ -14,9 +14,19 @@ from forebay.kafka.connection import ADMIN_TIMEOUT, connection, within
 from forebay.kafka.records import Record
 from forebay.settings import Settings
 
-PACE = 0.002
-"""Seconds for which a reader that just took several records lets the next ones gather, so that a request to the broker
-brings a batch and not a handful: under load requests are what costs. One that took a single record goes on at once."""
+GATHER_PER_RECORD = 0.0001
+GATHER_AT_MOST = 0.008
+
+
+def pause_after(records: int) -> float:
+    """Return how many seconds to wait before the next fetch, after one that brought so many records; 0 after a single
+    one.
+
+    Under load it is requests to the broker that cost. What waits a little comes in a larger batch, and a reader that
+    just took a batch has work to do in the meantime. After a single record the next fetch follows at once, so an idle
+    system answers as fast as it can.
+    """
+    return 0.0 if records <= 1 else min(GATHER_AT_MOST, records * GATHER_PER_RECORD)
 
 
 class PinnedConsumer:
