@@ -72,11 +72,16 @@ class _Server(uvicorn.Server):
 
 class _Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # uvicorn says the same
-        super().connection_made(cast(asyncio.Transport, _Corked(transport, self.loop)))
+        self._corked = _Corked(transport, self.loop)
+        super().connection_made(cast(asyncio.Transport, self._corked))
+
+    def on_response_complete(self) -> None:
+        self._corked.flush()
+        super().on_response_complete()
 
 
 class _Corked:
-    """A transport that gathers what is written in one turn of the event loop and writes it at once.
+    """A transport that gathers what is written until a response is complete or the event loop comes round again.
 
     uvicorn writes the head of a response and its body apart, and uvloop makes a system call, and a packet, of each.
     """
@@ -93,14 +98,14 @@ class _Corked:
 
     def write(self, data: bytes) -> None:
         if not self._chunks:
-            self._loop.call_soon(self._flush)
+            self._loop.call_soon(self.flush)
         self._chunks.append(data)
 
     def close(self) -> None:
-        self._flush()
+        self.flush()
         self._transport.close()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
         if self._chunks:
             chunks, self._chunks = self._chunks, []
             self._transport.write(b"".join(chunks))

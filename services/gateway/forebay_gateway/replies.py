@@ -27,8 +27,6 @@ WATCH_BOUND = 3.0
 STALLED_AFTER = 3
 """Looks in a row at which there was something to read and nothing was read: then the consumer is made anew."""
 
-_POLL = 1.0
-
 
 class Replies:
     """Reads the reply topic and resolves the waiters.
@@ -81,10 +79,11 @@ class Replies:
                 await asyncio.sleep(WATCH_INTERVAL)
                 continue
             try:
-                records = await consumer.fetch(_POLL)
+                records = await consumer.arrivals()
             except BrokerError as error:
-                log.warning("replies: %s", error)
-                await asyncio.sleep(WATCH_INTERVAL)
+                if consumer is self._consumer:
+                    log.warning("replies: %s", error)
+                    await asyncio.sleep(WATCH_INTERVAL)
                 continue
             for record in records:
                 fate = resolve(record.key or b"", record)

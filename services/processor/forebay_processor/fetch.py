@@ -108,7 +108,9 @@ class TierFetcher:
             self._hold(room)
             try:
                 if room:
-                    records = await self._consumer.fetch(_POLL, room)
+                    # a partition that is paused must be looked at again even if nothing arrives
+                    fetching = self._consumer.fetch(_POLL, room) if self._paused else self._consumer.arrivals(room)
+                    records = await fetching
                     self._take(records)
                     if pause := pause_after(len(records)):
                         await asyncio.sleep(pause)

@@ -46,25 +46,32 @@ class _Outgoing(NamedTuple):
 
     key: bytes
     value: bytes | None
-    headers: Headers
+    headers: list[tuple[str, bytes]]
     on_delivery: OnDelivery | None
     size: int
 
 
 class _Lane:
-    """What waits to be produced to a topic: to one partition of it, or to any.
+    """What is produced to a topic: to one partition of it, or to any.
 
     A partition carries one batch at a time; what is handed over meanwhile makes the next one.
+
+    Attributes:
+        waiting: records that no batch has taken yet.
+        in_flight: partitions with a batch under way.
+        calm: whether records come one at a time, so that there is nothing to gather.
+        scheduled: whether what waits is about to be sent, or the cluster is being asked for the topic.
     """
 
-    __slots__ = ("_last", "in_flight", "partition", "queued", "topic", "waiting")
+    __slots__ = ("_last", "calm", "in_flight", "partition", "scheduled", "topic", "waiting")
 
     def __init__(self, topic: str, partition: int | None) -> None:
         self.topic = topic
         self.partition = partition
         self.waiting: deque[_Outgoing] = deque()
         self.in_flight: set[int] = set()
-        self.queued = False
+        self.calm = True
+        self.scheduled = False
         self._last = 0
 
     def free_partition(self, partitions: int) -> int | None:
@@ -96,9 +103,8 @@ class Producer:
             max_batch_size=BATCH_BYTES,
             linger_ms=0,
         )
+        self._loop = asyncio.get_running_loop()
         self._lanes: dict[tuple[str, int | None], _Lane] = {}
-        self._ready: list[_Lane] = []
-        self._work = asyncio.Event()
         self._buffered = 0
         self._empty = asyncio.Event()
         self._empty.set()
@@ -109,7 +115,6 @@ class Producer:
     async def start(self) -> None:
         """Connect; raises `BrokerUnavailable` when nobody answers."""
         await within(ADMIN_TIMEOUT, f"connecting to {self._settings.brokers}", self._producer.start())
-        self._own(self._send_ready())
 
     async def stop(self, timeout: float = 5.0) -> None:
         """Send what was handed over, for ``timeout`` seconds at the most, then disconnect."""
@@ -135,7 +140,7 @@ class Producer:
         partition: int | None = None,
         on_delivery: OnDelivery | None = None,
     ) -> None:
-        """Hand a record over; it is sent before the event loop comes round again, and this never waits.
+        """Hand a record over; it is on its way when the event loop comes round again, and this never waits.
 
         Without a partition the record goes to one in turn, whatever its key: that balances better than hashing ids and
         costs nothing. ``on_delivery`` is called once: with None when the broker has acknowledged the record, or with
@@ -153,14 +158,19 @@ class Producer:
         lane = self._lanes.get((topic, partition))
         if lane is None:
             lane = self._lanes[topic, partition] = _Lane(topic, partition)
-        lane.waiting.append(_Outgoing(key, value, headers, on_delivery, size))
         if not self._buffered:
             self._empty.clear()
         self._buffered += size
         if self._buffered > BUFFER_BYTES // 2:
             self._room.clear()
-        if not lane.queued:
-            self._queue(lane)
+        lane.waiting.append(_Outgoing(key, value, list(headers), on_delivery, size))
+        if lane.scheduled:
+            return
+        if lane.calm and not lane.in_flight:
+            self._send(lane)
+        else:
+            lane.scheduled = True
+            self._loop.call_soon(self._send_scheduled, lane)
 
     async def publish_and_wait(self, topic: str, value: bytes | None, *, key: bytes, headers: Headers = ()) -> None:
         """Produce one record and wait, without a bound, for its acknowledgement.
@@ -168,7 +178,7 @@ class Producer:
         Raises:
             BrokerError: it never will be acknowledged.
         """
-        delivered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        delivered: asyncio.Future[None] = self._loop.create_future()
 
         def on_delivery(error: BrokerError | None) -> None:
             if not delivered.done():
@@ -210,29 +220,35 @@ class Producer:
     def _partitions(self, topic: str) -> int:
         return len(self._producer.client.cluster.partitions_for_topic(topic) or ())
 
-    def _queue(self, lane: _Lane) -> None:
-        lane.queued = True
-        self._ready.append(lane)
-        if not self._work.is_set():
-            self._work.set()
-
     def _own(self, coroutine: Any) -> None:
-        task = asyncio.create_task(coroutine)
+        task = self._loop.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _send_ready(self) -> None:
-        while True:
-            await self._work.wait()
-            self._work.clear()
-            ready, self._ready = self._ready, []
-            for lane in ready:
-                partitions = self._partitions(lane.topic)
-                if partitions:
-                    lane.queued = False
-                    await self._send(lane, partitions)
-                else:  # it stays queued, so that nobody else asks for the same topic
-                    self._own(self._look_up(lane))
+    def _send_scheduled(self, lane: _Lane) -> None:
+        lane.scheduled = False
+        self._send(lane)
+
+    def _send(self, lane: _Lane) -> None:
+        """Send what waits, in as many batches as there are partitions free for one."""
+        partitions = self._partitions(lane.topic)
+        if not partitions:
+            lane.scheduled = True
+            self._own(self._look_up(lane))
+            return
+        limit = TOGETHER if lane.partition is None else None
+        while lane.waiting and (partition := lane.free_partition(partitions)) is not None:
+            batch = self._producer.create_batch()
+            records: list[_Outgoing] = []
+            while lane.waiting and len(records) != limit:
+                record = lane.waiting[0]
+                if batch.append(timestamp=None, key=record.key, value=record.value, headers=record.headers) is None:
+                    break
+                records.append(lane.waiting.popleft())
+            batch.close()
+            lane.calm = len(records) == 1 and not lane.waiting
+            lane.in_flight.add(partition)
+            self._submit(lane, partition, batch, records)
 
     async def _look_up(self, lane: _Lane) -> None:
         """Ask the cluster for a topic, while the other lanes go on."""
@@ -240,44 +256,52 @@ class Producer:
             async with asyncio.timeout(METADATA_BOUND):
                 await self._producer.partitions_for(lane.topic)
         except (TimeoutError, KafkaError) as error:
-            lane.queued = False
-            self._fail(
-                lane, TopicUnknown(f"producing to {lane.topic}: {error or 'the cluster does not know the topic'}")
-            )
+            lane.scheduled = False
+            self._fail(lane, TopicUnknown(f"there is no topic {lane.topic} ({error or 'no answer'})"))
         else:
-            self._queue(lane)
+            self._send_scheduled(lane)
 
-    async def _send(self, lane: _Lane, partitions: int) -> None:
-        """Send what waits, in as many batches as there are partitions free for one."""
-        limit = TOGETHER if lane.partition is None else None
-        while lane.waiting and (partition := lane.free_partition(partitions)) is not None:
-            batch = self._producer.create_batch()
-            records: list[_Outgoing] = []
-            while lane.waiting and (limit is None or len(records) < limit):
-                record = lane.waiting[0]
-                taken = batch.append(timestamp=None, key=record.key, value=record.value, headers=list(record.headers))
-                if taken is None:
-                    break
-                records.append(lane.waiting.popleft())
-            batch.close()
-            try:
+    def _submit(self, lane: _Lane, partition: int, batch: Any, records: list[_Outgoing]) -> None:
+        """Hand a batch to the client, which sends it in the next turn of the event loop.
+
+        The client's coroutine has nothing to wait for: the topic is known, and no other batch of the partition is under
+        way. So one step takes it to its end, and a task, with its turn of the event loop, is spared.
+        """
+        submitting = self._producer.send_batch(batch, lane.topic, partition=partition)
+        try:
+            submitting.send(None)
+        except StopIteration as submitted:
+            sent: asyncio.Future[Any] = submitted.value
+            sent.add_done_callback(partial(self._delivered, lane, partition, records))
+        except KafkaError as error:
+            self._end(lane, partition, records, f"{error or type(error).__name__}")
+        else:
+            submitting.close()
+            self._own(self._submit_later(lane, partition, batch, records))
+
+    async def _submit_later(self, lane: _Lane, partition: int, batch: Any, records: list[_Outgoing]) -> None:
+        """Hand a batch to the client where it has to wait after all: the topic was lost from its metadata just now."""
+        try:
+            async with asyncio.timeout(METADATA_BOUND):
                 sent = await self._producer.send_batch(batch, lane.topic, partition=partition)
-            except KafkaError as error:
-                self._settle(records, BrokerUnavailable(f"producing to {lane.topic}: {error or type(error).__name__}"))
-                continue
-            lane.in_flight.add(partition)
+        except (TimeoutError, KafkaError) as error:
+            self._end(lane, partition, records, f"{error or 'no answer'}")
+        else:
             sent.add_done_callback(partial(self._delivered, lane, partition, records))
 
     def _delivered(self, lane: _Lane, partition: int, records: list[_Outgoing], sent: asyncio.Future[Any]) -> None:
-        lane.in_flight.discard(partition)
         if sent.cancelled():
-            self._settle(records, BrokerUnavailable(f"producing to {lane.topic}: the producer stopped"))
-        elif (error := sent.exception()) is not None:
-            self._settle(records, BrokerUnavailable(f"producing to {lane.topic}: {error or type(error).__name__}"))
+            self._end(lane, partition, records, "the producer stopped")
         else:
-            self._settle(records, None)
-        if lane.waiting and not lane.queued:
-            self._queue(lane)
+            error = sent.exception()
+            self._end(lane, partition, records, f"{error or type(error).__name__}" if error is not None else None)
+
+    def _end(self, lane: _Lane, partition: int, records: list[_Outgoing], failure: str | None) -> None:
+        """Tell what became of a batch, and send what came meanwhile."""
+        lane.in_flight.discard(partition)
+        self._settle(records, BrokerUnavailable(f"producing to {lane.topic}: {failure}") if failure else None)
+        if lane.waiting and not lane.scheduled:
+            self._send(lane)
 
     def _fail(self, lane: _Lane, error: BrokerError) -> None:
         waiting, lane.waiting = lane.waiting, deque()
