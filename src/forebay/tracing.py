@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from typing import Any, cast
 
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, SERVICE_NAME, SERVICE_VERSION, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased, TraceIdRatioBased
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -45,13 +47,52 @@ def configure(service: str, instance: str, version: str, ratio: float) -> Tracer
     )
     exported = any(os.environ.get(f"OTEL_EXPORTER_OTLP_{signal}ENDPOINT") for signal in ("TRACES_", ""))
     sampler = ParentBased(TraceIdRatioBased(ratio) if exported else ALWAYS_OFF)
-    provider = TracerProvider(sampler=sampler, resource=resource, shutdown_on_exit=False)
+    provider = TracerProvider(sampler=sampler, resource=resource, shutdown_on_exit=False, id_generator=_PresetIds())
     if exported:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
         sys.setswitchinterval(EXPORT_SWITCH_INTERVAL)
     return provider
+
+
+class _PresetIds(RandomIdGenerator):
+    """Makes ids at random, but for a trace whose id was drawn before its first span is made."""
+
+    preset: int | None = None
+
+    def generate_trace_id(self) -> int:
+        """Return the id that was drawn, once, or a new one."""
+        drawn, self.preset = self.preset, None
+        return super().generate_trace_id() if drawn is None else drawn
+
+
+class Roots:
+    """Decides of traces that begin here whether they are sampled, before anything is made for them.
+
+    The SDK makes a span to find out that it records nothing. Nearly every request is like that.
+
+    Args:
+        provider: one of `configure`.
+    """
+
+    def __init__(self, provider: TracerProvider) -> None:
+        self._ids = cast(_PresetIds, provider.id_generator)
+        root = cast(Any, provider.sampler)._root
+        self._bound = root.bound if isinstance(root, TraceIdRatioBased) else 0
+
+    def begin(self) -> SpanContext | None:
+        """Draw the id of a new trace.
+
+        Returns:
+            The context to carry on where the trace is not sampled; None where it is, and then the next root span that
+            is started belongs to it.
+        """
+        trace_id = self._ids.generate_trace_id()
+        if trace_id & TraceIdRatioBased.TRACE_ID_LIMIT < self._bound:
+            self._ids.preset = trace_id
+            return None
+        return SpanContext(trace_id, self._ids.generate_span_id(), is_remote=False)
 
 
 def to_headers(context: SpanContext) -> list[tuple[str, bytes]]:

@@ -76,7 +76,8 @@ class _Protocol(HttpToolsProtocol):
         super().connection_made(cast(asyncio.Transport, self._corked))
 
     def on_response_complete(self) -> None:
-        self._corked.flush()
+        if len(self.tasks) == 1:  # nobody else is served: the client need not wait for the event loop to come round
+            self._corked.flush()
         super().on_response_complete()
 
 

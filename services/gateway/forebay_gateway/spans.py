@@ -10,7 +10,7 @@ from typing import Any
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, set_span_in_context
+from opentelemetry.trace import NonRecordingSpan, Span, SpanKind, Status, StatusCode, Tracer, set_span_in_context
 
 from forebay import tracing
 from forebay.errors import BrokerError
@@ -30,12 +30,17 @@ class Spans:
 
     def __init__(self, provider: TracerProvider, namespace: str) -> None:
         self._tracer = provider.get_tracer("forebay.gateway")
+        self._roots = tracing.Roots(provider)
         self._replies = f"{namespace}replies.{{instance}}"
 
     def begin(self, route: Route, headers: dict[bytes, bytes]) -> RequestSpans:
         """Begin the SERVER span of a request, as part of the caller's trace where it names one."""
         parent = Context()
-        if b"traceparent" in headers:
+        if b"traceparent" not in headers:
+            context = self._roots.begin()
+            if context is not None:
+                return RequestSpans(self._tracer, self._replies, route, NonRecordingSpan(context))
+        else:
             carrier = {name: headers[raw].decode("latin-1") for raw, name in _TRACE_FIELDS if raw in headers}
             caller = tracing.from_text(carrier)
             if caller.is_valid:

@@ -61,6 +61,7 @@ class TierFetcher:
         self._offsets: dict[int, PartitionOffsets] = {}
         self._owned: frozenset[int] = frozenset()
         self._paused: frozenset[int] = frozenset()
+        self._full: set[int] = set()
         self._accepting = True
         self._room = asyncio.Event()
         self._consumer = GroupConsumer(
@@ -93,13 +94,16 @@ class TierFetcher:
 
     def wake(self) -> None:
         """Tell that jobs have left the scheduler, so that there may be room."""
-        self._room.set()
+        if not self._room.is_set():
+            self._room.set()
 
     def settle(self, record: Record) -> None:
         """Mark a record as done with."""
         offsets = self._offsets.get(record.partition)
         if offsets is not None:
             offsets.settle(record.offset)
+            if record.partition in self._full and not offsets.full:
+                self._full.discard(record.partition)
 
     async def run(self) -> None:
         """Fetch until cancelled; run it as a task."""
@@ -150,13 +154,11 @@ class TierFetcher:
 
     def _hold(self, room: int) -> None:
         """Pause the partitions that have to wait, resume the others."""
-        wanted = (
-            frozenset(partition for partition in self._owned if self._offsets[partition].full) if room else self._owned
-        )
+        wanted = self._full if room else self._owned
         if wanted != self._paused:
             self._consumer.pause(wanted - self._paused)
             self._consumer.resume(self._paused - wanted)
-            self._paused = wanted
+            self._paused = frozenset(wanted)
 
     def _take(self, records: list[Record]) -> None:
         now = time.time_ns() // 1000
@@ -164,6 +166,8 @@ class TierFetcher:
             offsets = self._offsets.get(record.partition)
             if offsets is None or not offsets.add(record.offset):
                 continue
+            if offsets.full:
+                self._full.add(record.partition)
             try:
                 job = decode_job(record.value or b"")
             except CodecError as error:
@@ -210,6 +214,7 @@ class TierFetcher:
         for partition in partitions:
             self._offsets[partition].resume(await self._consumer.committed(partition))
         self._owned = partitions
+        self._full = {partition for partition in partitions if self._offsets[partition].full}
         self._paused = frozenset()
         if partitions:
             log.info("%s: reads partitions %s", self.tier, ", ".join(map(str, sorted(partitions))))

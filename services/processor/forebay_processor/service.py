@@ -35,7 +35,7 @@ BACKLOG_PER_SLOT = 8
 """Jobs of a tier that wait in memory for each slot: enough to never run dry, few enough to hand back."""
 BACKLOG_BYTES = 64 * 1024 * 1024
 """Bytes of payload that wait in memory, of all tiers together."""
-COMMIT_INTERVAL = 0.25
+COMMIT_INTERVAL = 0.5
 """Seconds between two commits."""
 
 
