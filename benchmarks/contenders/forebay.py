@@ -9,6 +9,8 @@ from benchmarks.contenders import Contender, Running, Site
 
 PATH = "/v1/echo"
 TRACE_RATIO = 0.01
+SLOTS = 256
+"""The naive worker runs a whole batch at once, whatever its size; so many slots let this one, too."""
 
 
 def start(site: Site) -> Running:
@@ -26,7 +28,7 @@ def start(site: Site) -> Running:
     }
     gateway = site.children.start("forebay gateway", "-m", "forebay_cli", "gateway", env=env)
     processor = site.children.start(
-        "forebay processor", "-m", "forebay_cli", "processor", "benchmarks.app:app", env=env
+        "forebay processor", "-m", "forebay_cli", "processor", "benchmarks.app:app", "--slots", str(SLOTS), env=env
     )
     gateway.wait_for_answer(lambda: status(admin_port, "/health/ready", post=False, timeout=5.0), "readiness")
 

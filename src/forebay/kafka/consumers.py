@@ -14,7 +14,7 @@ from forebay.kafka.connection import ADMIN_TIMEOUT, connection, within
 from forebay.kafka.records import Record
 from forebay.settings import Settings
 
-GATHER_PER_RECORD = 0.0001
+GATHER_PER_RECORD = 0.00005
 GATHER_AT_MOST = 0.008
 
 
