@@ -48,7 +48,7 @@ def test_the_stages_add_up_to_the_wall_time(pair: Pair) -> None:
         assert list(stages) == STAGES
         assert all(duration >= 0 for duration in stages.values())
         assert sum(stages.values()) <= wall
-        assert 300 <= stages["run"] <= sum(stages.values())
+        assert 295 <= stages["run"] <= sum(stages.values()), "a loop's timers may be a millisecond early"
     assert median(sum(stages.values()) / wall for wall, stages in calls) >= 0.95
 
 
@@ -165,13 +165,10 @@ async def test_what_is_not_http_is_refused_and_harms_nobody(client: httpx.AsyncC
 
 
 async def test_a_client_that_leaves_harms_nobody(client: httpx.AsyncClient, pair: Pair) -> None:
-    for request in (
-        b"POST /v1/on_loop HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n{",
-        b"POST /v1/on_loop HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 28\r\n\r\n"
-        + b'{"tag":"gone","seconds":0.5}',
-    ):
+    head = b"POST /v1/on_loop HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 28\r\n\r\n"
+    for body in (b"", b"{", b'{"tag":"gone","seconds":0.5}'):
         _, writer = await asyncio.open_connection("127.0.0.1", pair.gateway.port)
-        writer.write(request)
+        writer.write(head + body)
         await writer.drain()
         writer.transport.abort()
     assert (await client.post("/v1/on_loop", json={"tag": "next"})).status_code == 200
