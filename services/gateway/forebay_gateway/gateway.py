@@ -88,8 +88,8 @@ class Gateway:
             extra.extend(problem.headers)
             if not trip.published:
                 self._metrics.rejected(outcome).inc()
-        self._metrics.answered(route.operation, outcome).inc()
         await _respond(send, response, extra)
+        self._metrics.answered(route.operation, outcome).inc()
         if spans.recording:
             error = None if outcome == "completed" else outcome
             spans.answered(response.status, trip.request_id, error)

@@ -121,7 +121,10 @@ class Processor:
                 await self._runner.vacated(work)
         finally:
             self._scheduler.release(work.tier)
-            self.pump()
+            if self._scheduler.waiting:
+                self.pump()
+            else:
+                self._fetchers[work.tier].wake()
 
     async def _run(self, work: Work, spans: JobSpans) -> Result:
         begun = now()

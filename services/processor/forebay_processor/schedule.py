@@ -49,6 +49,11 @@ class Scheduler:
         """How many slots are taken."""
         return sum(self._used.values())
 
+    @property
+    def waiting(self) -> bool:
+        """Whether any job waits here."""
+        return any(self._queues.values())
+
     def room(self, tier: str) -> int:
         """Return how many more jobs of a tier may be fetched; 0 while the payloads here fill their memory."""
         return max(0, self._backlog - len(self._queues[tier])) if self._bytes_left > 0 else 0
