@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, cast
@@ -15,6 +16,9 @@ from forebay.errors import ConfigurationError
 
 BACKLOG = 2048
 """Connections that may wait to be taken."""
+
+LAST_ANSWERS = 1.0
+"""Seconds that answers have to reach their clients at the end, before connections are cut."""
 
 
 def listen(name: str, host: str, port: int) -> socket.socket:
@@ -32,37 +36,62 @@ def listen(name: str, host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
         raise ConfigurationError(
-            f"cannot listen on {host}:{port}: {error.strerror}; choose another with FOREBAY_{name.upper()}_PORT"
+            f"cannot listen on {host}:{port}: {reason}; choose another with FOREBAY_{name.upper()}_PORT"
         ) from error
 
 
-@contextlib.asynccontextmanager
-async def serving(app: Any, listener: socket.socket) -> AsyncIterator[uvicorn.Server]:
-    """Serve an ASGI application on a port for the length of the block, then let its requests end."""
-    server = _Server(
-        uvicorn.Config(
-            app,
-            loop="none",
-            http=_Protocol,
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            date_header=False,
+class Server:
+    """An HTTP server that runs within `serving`."""
+
+    def __init__(self, app: Any, listener: socket.socket) -> None:
+        self._server = _Uvicorn(
+            uvicorn.Config(
+                app,
+                loop="none",
+                http=_Protocol,
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                date_header=False,
+            )
         )
-    )
-    task = asyncio.create_task(server.serve(sockets=[listener]))
+        self._task = asyncio.create_task(self._server.serve(sockets=[listener]))
+
+    async def finish(self, timeout: float) -> bool:
+        """Take no new connections, and end each that is open with its answer.
+
+        Returns:
+            False when requests are still held, or still being sent, after ``timeout`` seconds.
+        """
+        self._server.should_exit = True
+        _, unfinished = await asyncio.wait([self._task], timeout=timeout)
+        return not unfinished
+
+    async def stop(self) -> None:
+        """Give the last answers a moment to reach their clients, then cut whatever connection is left."""
+        if not await self.finish(LAST_ANSWERS):
+            self._server.force_exit = True
+            for connection in list(self._server.server_state.connections):
+                connection.transport.abort()
+        await self._task
+
+
+@contextlib.asynccontextmanager
+async def serving(app: Any, listener: socket.socket) -> AsyncIterator[Server]:
+    """Serve an ASGI application on a port for the length of the block."""
+    server = Server(app, listener)
     try:
         yield server
     finally:
-        server.should_exit = True
-        await task
+        await server.stop()
 
 
-class _Server(uvicorn.Server):
+class _Uvicorn(uvicorn.Server):
     """A uvicorn server that leaves the signals to the service it is a part of."""
 
     @contextlib.contextmanager

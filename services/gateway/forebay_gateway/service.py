@@ -10,8 +10,6 @@ from collections.abc import AsyncIterator
 from importlib.metadata import version
 from typing import Any
 
-import uvicorn
-
 from forebay import topics, tracing
 from forebay.catalog import Catalog
 from forebay.kafka import Producer
@@ -20,7 +18,7 @@ from forebay_gateway import problems
 from forebay_gateway.admin import admin_app
 from forebay_gateway.dispatch import Dispatcher
 from forebay_gateway.gateway import Gateway
-from forebay_gateway.http import listen, serving
+from forebay_gateway.http import Server, listen, serving
 from forebay_gateway.metrics import Metrics
 from forebay_gateway.replies import Replies
 from forebay_gateway.route import Router
@@ -83,13 +81,9 @@ async def serve(settings: Settings, stop: asyncio.Event | None = None) -> None:
                 await _finish(server, waiters, settings.shutdown_grace)
 
 
-async def _finish(server: uvicorn.Server, waiters: Waiters, grace: float) -> None:
+async def _finish(server: Server, waiters: Waiters, grace: float) -> None:
     """Take no new connections, let the held requests end, and let nobody hang."""
-    server.should_exit = True
-    try:
-        async with asyncio.timeout(grace):
-            await waiters.emptied()
-    except TimeoutError:
+    if not await server.finish(grace):
         log.warning("%d requests are still held after %g s", len(waiters), grace)
         waiters.fail_all(problems.stopping())
 

@@ -57,8 +57,6 @@ class Waiters:
         self._waiting: dict[bytes, Waiter] = {}
         self._answered: OrderedDict[bytes, None] = OrderedDict()
         self._deadlines: Deadlines[bytes] = Deadlines(TICK, clock())
-        self._empty = asyncio.Event()
-        self._empty.set()
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -68,7 +66,6 @@ class Waiters:
         waiter = Waiter(self._loop.create_future(), deadline)
         self._waiting[request_id] = waiter
         self._deadlines.add(request_id, deadline)
-        self._empty.clear()
         return waiter
 
     def resolve(self, request_id: bytes, record: Record) -> Fate:
@@ -100,8 +97,6 @@ class Waiters:
             self._answered[request_id] = None
             if len(self._answered) > REMEMBERED:
                 self._answered.popitem(last=False)
-        if not self._waiting:
-            self._empty.set()
 
     def expire(self) -> None:
         """Fail the waits whose deadline has passed."""
@@ -113,7 +108,3 @@ class Waiters:
         while True:
             await asyncio.sleep(TICK)
             self.expire()
-
-    async def emptied(self) -> None:
-        """Wait until no request is held."""
-        await self._empty.wait()
