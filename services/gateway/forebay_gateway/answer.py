@@ -69,7 +69,7 @@ def answer(route: Route, reply: ReplyMessage, record: Record) -> Answer:
     if codec is None:
         raise problems.unreadable_reply(f"no known schema of a result of {route.operation} wrote it")
     try:
-        return Answer(200, b"application/json", codec.decode_body(reply["payload"]))
+        return Answer(200, b"application/json", codec.decode(reply["payload"]))
     except CodecError as error:
         raise problems.unreadable_reply(str(error)) from error
 

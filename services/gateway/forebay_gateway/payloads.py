@@ -28,7 +28,7 @@ from typing import Any
 
 import msgspec
 
-from forebay.codec import Schema, SchemaSet
+from forebay.codec import Schema
 from forebay.errors import InvalidSchema, PayloadInvalid, PayloadMalformed, UnreadableBody
 from forebay_gateway.json_types import MAX_DEPTH, Node, Run, TooDeep, exact_number
 from forebay_gateway.misfits import MISSING, Misfit, explain
@@ -51,7 +51,7 @@ class PayloadCodec:
         InvalidSchema: it is not an Avro schema.
     """
 
-    __slots__ = ("_decoder", "_node", "_schema", "_single_objects", "fingerprint")
+    __slots__ = ("_decoder", "_node", "_schema", "fingerprint")
 
     def __init__(self, schema: str | dict[str, Any]) -> None:
         text = schema if isinstance(schema, str) else json.dumps(schema)
@@ -61,20 +61,10 @@ class PayloadCodec:
         except Exception as error:  # fastavro raises many types of error for what is not a schema
             raise InvalidSchema(f"this is not an Avro schema: {type(error).__name__}: {error}") from error
         self._decoder = msgspec.json.Decoder(self._node.json_type, float_hook=exact_number)
-        self._single_objects = SchemaSet(self._schema)
         self.fingerprint = self._schema.fingerprint
 
     def encode(self, body: bytes) -> bytes:
-        """Turn JSON into a single object.
-
-        Raises:
-            PayloadMalformed: ``body`` is not JSON.
-            PayloadInvalid: it does not fit the schema.
-        """
-        return self._schema.encode(self._read(body))
-
-    def encode_body(self, body: bytes) -> bytes:
-        """Turn JSON into a bare Avro body, for where the fingerprint travels beside it.
+        """Turn JSON into a bare Avro body; its fingerprint travels beside it.
 
         Raises:
             PayloadMalformed: ``body`` is not JSON.
@@ -83,14 +73,6 @@ class PayloadCodec:
         return self._schema.encode_body(self._read(body))
 
     def decode(self, payload: bytes) -> bytes:
-        """Turn a single object that was written with exactly this schema into JSON.
-
-        Raises:
-            CodecError: it is not one; see `SchemaSet.decode`.
-        """
-        return self._write(self._single_objects.decode(payload))
-
-    def decode_body(self, payload: bytes) -> bytes:
         """Turn a bare Avro body that was written with exactly this schema into JSON.
 
         Raises:

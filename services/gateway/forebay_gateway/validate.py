@@ -53,7 +53,7 @@ async def validate(route: Route, headers: dict[bytes, bytes], receive: Receive, 
     if route.request is None:
         return ValidRequest(content_type, body, None)
     try:
-        return ValidRequest(content_type, route.request.encode_body(body), route.request.fingerprint)
+        return ValidRequest(content_type, route.request.encode(body), route.request.fingerprint)
     except PayloadInvalid as error:
         raise problems.invalid(error.field, error.reason) from error
     except PayloadMalformed as error:

@@ -5,7 +5,10 @@ The functions at the end run in a process of their own, for operations with ``cp
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import signal
+import threading
 import time
 import traceback
 from dataclasses import dataclass
@@ -108,7 +111,20 @@ _operations: dict[str, Operation] = {}
 def begin_process(reference: str, app_dir: Path | None) -> None:
     """Load the app; Ctrl-C is the parent's to handle."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
     _operations.update(load_app(reference, app_dir).operations)
+
+
+def _end_with_parent() -> None:
+    """End this process with its processor, even one that was killed: nobody would stop the handler at its deadline."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def warm_up() -> None:
+    """Do nothing, in a process that has loaded the app by then."""
 
 
 def call_in_process(name: str, payload: bytes, writer: str | None, job: Job) -> Call:

@@ -32,6 +32,7 @@ from forebay_processor.call import (
     encode,
     failure_of,
     now,
+    warm_up,
 )
 from forebay_processor.work import Result, Work
 from forebay_schemas.headers import REPLAY_ID
@@ -69,6 +70,8 @@ class Runner:
             if Runs.IN_PROCESS in kinds
             else None
         )
+        if self._processes is not None:
+            self._processes.schedule(warm_up)  # the processes start now, and not when a caller waits for the first job
 
     def stop(self) -> None:
         """End what runs in processes at once; a thread that does not return ends with this process."""
