@@ -26,6 +26,9 @@ from forebay.kafka import Headers
 
 _PROPAGATOR = TraceContextTextMapPropagator()
 
+EXPORT_BOUND = 2.0
+"""Seconds that an export may take, and so how long a process that ends waits for a collector that is gone."""
+
 EXPORT_SWITCH_INTERVAL = 0.0005
 """Seconds between thread switches while an exporter thread runs: with Python's default of 5 ms it stalls the loop."""
 
@@ -51,9 +54,15 @@ def configure(service: str, instance: str, version: str, ratio: float) -> Tracer
     if exported:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
-        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(timeout=_export_bound())))
         sys.setswitchinterval(EXPORT_SWITCH_INTERVAL)
     return provider
+
+
+def _export_bound() -> float | None:
+    """Return the bound to export under; None leaves it to the variables by which OpenTelemetry lets it be set."""
+    variables = ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT")
+    return None if any(os.environ.get(variable) for variable in variables) else EXPORT_BOUND
 
 
 class _PresetIds(RandomIdGenerator):
