@@ -130,7 +130,7 @@ class TierFetcher:
         positions = {
             partition: position
             for partition in self._owned
-            if (offsets := self._offsets.get(partition)) and (position := offsets.committable) is not None
+            if (offsets := self._offsets.get(partition)) is not None and (position := offsets.committable) is not None
         }
         if not positions:
             return
