@@ -22,8 +22,8 @@ from forebay.errors import (
     PayloadMalformed,
     UnreadableBody,
 )
-from forebay_gateway.json_types import MAX_DEPTH
 from forebay_gateway.payloads import PayloadCodec
+from forebay_gateway.payloads.json_types import MAX_DEPTH
 
 Json = Any
 NODE = {

@@ -1,6 +1,6 @@
 """The types of Avro as JSON has them: what msgspec reads, and how that becomes what fastavro writes.
 
-`forebay_gateway.schemas` compiles a schema into a tree of `Node`. Most of a request is then checked by msgspec in one
+`forebay_gateway.payloads.schemas` compiles a schema into a tree of `Node`. Most of a request is then checked by msgspec in one
 pass, in C, and what is left is done by each node's ``finish``: a record's fields into a dictionary, the branch of a
 union named, a decimal checked.
 
@@ -20,7 +20,7 @@ from typing import Any, Literal, Union
 import msgspec
 from msgspec import UNSET
 
-from forebay_gateway.misfits import MapKey, Misfit, explain, fits_none, found, show
+from forebay_gateway.payloads.misfits import MapKey, Misfit, explain, fits_none, found, show
 
 MAX_DEPTH = 64
 """Levels of a recursive type that a request may have; fastavro recurs without a bound of its own."""

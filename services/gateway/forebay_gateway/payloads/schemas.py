@@ -14,8 +14,8 @@ from uuid import UUID
 import fastavro.read
 from msgspec import UNSET, Meta
 
-from forebay_gateway.json_types import Array, Choice, Field, Map, Node, Record, Recurring, Scalar
-from forebay_gateway.misfits import Misfit, enumerate_shortly, show
+from forebay_gateway.payloads.json_types import Array, Choice, Field, Map, Node, Record, Recurring, Scalar
+from forebay_gateway.payloads.misfits import Misfit, enumerate_shortly, show
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z", re.ASCII)
 _TIME = re.compile(r"(\d\d:\d\d:\d\d(?:\.\d{1,6})?)\d*\Z", re.ASCII)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 if TYPE_CHECKING:
-    from forebay_gateway.json_types import Node
+    from forebay_gateway.payloads.json_types import Node
 
 MISSING: Any = object()
 """In place of a value that could not be found."""
