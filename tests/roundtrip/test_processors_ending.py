@@ -1,0 +1,144 @@
+"""A processor ends, in order or by force: what was accepted is answered, and nothing is committed before it is done."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import httpx
+import psutil
+
+import forebay_schemas.topics as names
+from tests.support.services import Processor, Site
+from tests.support.waiting import until
+from tests.support.wire import committed, read_all
+
+NO_LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+
+
+async def ask(client: httpx.AsyncClient, operation: str, tag: str, seconds: float = 0.0) -> httpx.Response:
+    return await client.post(f"/v1/{operation}", json={"tag": tag, "seconds": seconds})
+
+
+async def offered(client: httpx.AsyncClient, rate: int, seconds: float) -> dict[str, asyncio.Task[httpx.Response]]:
+    """Ask so many times a second, whether or not there are answers; returns the requests by their tags."""
+    begun = time.monotonic()
+    tasks = {}
+    for number in range(int(rate * seconds)):
+        await asyncio.sleep(max(0.0, begun + number / rate - time.monotonic()))
+        tag = f"steady-{number}"
+        tasks[tag] = asyncio.create_task(ask(client, "on_loop", tag, 0.02))
+    return tasks
+
+
+def _share_of(processor: Processor, site: Site) -> int:
+    """How many jobs a processor has begun."""
+    return sum(run.pid == processor.pid for run in site.runs("on_loop"))
+
+
+async def test_killing_a_processor_under_load_loses_nothing(site: Site) -> None:
+    gateway, survivor = site.pair()
+    victim = await asyncio.to_thread(site.processor)
+    async with httpx.AsyncClient(base_url=gateway.url, timeout=60, limits=NO_LIMITS) as client:
+        load = asyncio.create_task(offered(client, 200, 8))
+        await until(lambda: _share_of(victim, site) >= 200, 10, "both are at work")
+        victim.kill()
+        requests = await load
+        responses = dict(zip(requests, await asyncio.gather(*requests.values()), strict=True))
+
+    assert len(responses) == 1600
+    assert {response.status_code for response in responses.values()} == {200}
+    assert all(response.json()["tag"] == tag for tag, response in responses.items()), "each gets its own answer"
+    times = site.times_run("on_loop")
+    assert set(times) == set(responses)
+    assert set(times.values()) <= {1, 2}
+    twice = sum(count == 2 for count in times.values())
+    assert twice < 200, "only what was fetched and not yet committed may run again"
+    print(f"{twice} of {len(times)} ran twice")  # noqa: T201 - for whoever asks pytest to show it
+
+
+async def test_a_processor_that_is_asked_to_end_answers_what_it_has_begun(site: Site) -> None:
+    gateway, leaving = site.pair()
+    async with httpx.AsyncClient(base_url=gateway.url, timeout=60, limits=NO_LIMITS) as client:
+        operations = ("on_loop", "in_thread")
+        held = [asyncio.create_task(ask(client, name, f"held-{n}", 1.5)) for n in range(3) for name in operations]
+        await until(lambda: len(site.runs()) == 6, 10, "the handlers are running")
+        leaving.terminate()
+        assert await asyncio.to_thread(leaving.exit_code, 10) == 0
+        assert all(task.done() for task in held), "it waited for them, and for the acknowledgement of their replies"
+        assert [response.status_code for response in await asyncio.gather(*held)] == [200] * 6
+    assert set(site.times_run("on_loop").values()) == {1}
+
+
+async def test_a_processor_that_is_asked_to_end_under_load_fails_nothing(site: Site) -> None:
+    gateway, _ = site.pair()
+    leaving = await asyncio.to_thread(site.processor)
+    async with httpx.AsyncClient(base_url=gateway.url, timeout=60, limits=NO_LIMITS) as client:
+        load = asyncio.create_task(offered(client, 200, 4))
+        await until(lambda: _share_of(leaving, site) >= 100, 10, "both are at work")
+        leaving.terminate()
+        assert await asyncio.to_thread(leaving.exit_code, 10) == 0
+        requests = await load
+        responses = await asyncio.gather(*requests.values())
+    assert {response.status_code for response in responses} == {200}
+    times = site.times_run("on_loop")
+    assert set(times) == set(requests)
+    assert set(times.values()) == {1}, "what was begun was finished and committed, the rest handed over"
+
+
+async def test_what_does_not_end_within_the_drain_is_handed_to_another(site: Site) -> None:
+    gateway, leaving = site.pair(FOREBAY_DRAIN="0.5")
+    async with httpx.AsyncClient(base_url=gateway.url, timeout=60) as client:
+        operations = ("on_loop", "in_thread", "in_process")
+        held = [asyncio.create_task(ask(client, name, "long", 5)) for name in operations]
+        await until(lambda: len(site.runs()) == 3, 20, "the handlers are running")
+        leaving.terminate()
+        other = await asyncio.to_thread(site.processor)
+        assert await asyncio.to_thread(leaving.exit_code, 10) == 0
+        responses = await asyncio.gather(*held)
+    assert [response.status_code for response in responses] == [200] * 3
+    for name in operations:
+        assert site.times_run(name)["long"] == 2
+    assert {response.json()["pid"] for response in responses[:2]} == {other.pid}
+    assert psutil.Process(responses[2].json()["pid"]).ppid() == other.pid
+
+
+async def test_nothing_is_committed_past_a_job_that_is_not_done(site: Site) -> None:
+    gateway, victim = site.pair(FOREBAY_PARTITIONS="1")
+    jobs = names.jobs(site.namespace, "bulk")
+    async with httpx.AsyncClient(base_url=gateway.url, timeout=60, limits=NO_LIMITS) as client:
+        before = await ask(client, "quick_in_bulk", "before")
+        assert before.status_code == 200
+        await until(lambda: _committed_to(site, 1), 5, "what is done is committed")
+        held = asyncio.create_task(ask(client, "long_on_loop", "held", 4))
+        await until(lambda: site.times_run("long_on_loop")["held"], 10, "the long job is running")
+        quick = await asyncio.gather(*(ask(client, "quick_in_bulk", f"after-{n}") for n in range(50)))
+        assert {response.status_code for response in quick} == {200}, "others of the partition go on meanwhile"
+        assert await committed(site.settings, "bulk") == {0: 1}
+        assert not site.runs("long_on_loop", "end")
+
+        victim.kill()
+        heir = await asyncio.to_thread(site.processor, FOREBAY_PARTITIONS="1")
+        response = await held
+        assert response.json() == {"tag": "held", "pid": heir.pid}, "it was run again"
+        ends = {0: len(await read_all(site.settings, jobs))}
+        await until(lambda: _committed_to(site, ends[0]), 10, "everything is committed")
+    assert site.times_run("long_on_loop") == {"held": 2}
+    assert site.times_run("quick_in_bulk")["before"] == 1
+
+
+async def _committed_to(site: Site, offset: int) -> bool:
+    return await committed(site.settings, "bulk") == {0: offset}
+
+
+async def test_a_killed_processor_takes_its_cpu_handlers_with_it(site: Site) -> None:
+    gateway, victim = site.pair()
+    async with httpx.AsyncClient(base_url=gateway.url, timeout=1) as client:
+        abandoned = asyncio.create_task(ask(client, "in_process", "deaf", 25))
+        [run] = await until(lambda: site.runs("in_process"), 10, "the handler is running")
+        process = psutil.Process(run.pid)
+        victim.kill()
+        await until(
+            lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE, 5, "its process is gone"
+        )
+        assert isinstance((await asyncio.gather(abandoned, return_exceptions=True))[0], httpx.ReadTimeout)
