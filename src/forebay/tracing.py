@@ -123,12 +123,14 @@ def from_headers(headers: Headers) -> SpanContext:
     """
     for key, value in headers:
         if key == header_names.TRACEPARENT:
-            try:
-                version, trace_id, span_id, flags = (int(part, 16) for part in value.split(b"-"))
-            except ValueError:
-                break
-            if version == 0 and not flags & TraceFlags.SAMPLED:
-                return SpanContext(trace_id, span_id, is_remote=True, trace_flags=TraceFlags(flags))
+            if len(headers) == 1 and len(value) == 55 and value.startswith(b"00-"):
+                try:
+                    flags = int(value[53:], 16)
+                    if not flags & TraceFlags.SAMPLED:
+                        trace_id, span_id = int(value[3:35], 16), int(value[36:52], 16)
+                        return SpanContext(trace_id, span_id, is_remote=True, trace_flags=TraceFlags(flags))
+                except ValueError:
+                    break
             return from_text({name: text.decode("ascii", "replace") for name, text in headers})
     return trace.INVALID_SPAN_CONTEXT
 

@@ -8,7 +8,7 @@ float, double             any number in range; NaN and the infinities of a reply
 bytes, fixed              base64 with padding; duration too
 enum                      one of the symbols
 record                    an object; a field with a default may be left out, an unknown field is refused
-union                     the value itself, without the name of its branch: see `forebay_gateway.payloads.json_types.Choice`
+union                     the value itself, without the name of its branch: see `json_types.Choice`
 timestamp-…               RFC 3339 with a zone; in a reply it is UTC. Digits beyond the schema's precision are dropped
 local-timestamp-…         the same without a zone
 date, time-…              ``2026-01-31``, ``08:30:00.5``

@@ -1,6 +1,6 @@
 """The types of Avro as JSON has them: what msgspec reads, and how that becomes what fastavro writes.
 
-`forebay_gateway.payloads.schemas` compiles a schema into a tree of `Node`. Most of a request is then checked by msgspec in one
+`schemas` compiles a schema into a tree of `Node`. Most of a request is then checked by msgspec in one
 pass, in C, and what is left is done by each node's ``finish``: a record's fields into a dictionary, the branch of a
 union named, a decimal checked.
 
