@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import signal
-from collections.abc import AsyncIterator
 from importlib.metadata import version
-from typing import Any
 
 from forebay import topics, tracing
 from forebay.catalog import Catalog
 from forebay.kafka import Producer
+from forebay.lifecycle import running, stop_on_signals
 from forebay.settings import Settings
 from forebay_gateway import problems
 from forebay_gateway.admin import admin_app
@@ -40,9 +38,7 @@ async def serve(settings: Settings, stop: asyncio.Event | None = None) -> None:
         TopicMismatch: a topic exists in another shape.
     """
     stop = stop or asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    stop_on_signals(stop)
 
     public = listen("http", settings.http_host, settings.http_port)
     with public, listen("admin", settings.admin_host, settings.admin_port) as admin:
@@ -71,7 +67,7 @@ async def serve(settings: Settings, stop: asyncio.Event | None = None) -> None:
             gateway = Gateway(router, dispatcher, spans, metrics, settings.max_body_bytes)
             background = (catalog.follow(), replies.read(), replies.watch(), waiters.keep_deadlines())
             async with (
-                _running(*background),
+                running(*background),
                 serving(admin_app(metrics.registry, not_ready), admin),
                 serving(gateway, public) as server,
             ):
@@ -86,15 +82,3 @@ async def _finish(server: Server, waiters: Waiters, grace: float) -> None:
     if not await server.finish(grace):
         log.warning("%d requests are still held after %g s", len(waiters), grace)
         waiters.fail_all(problems.stopping())
-
-
-@contextlib.asynccontextmanager
-async def _running(*coroutines: Any) -> AsyncIterator[None]:
-    """Run background work for the length of the block; a failure in it ends the block."""
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(coroutine) for coroutine in coroutines]
-        try:
-            yield
-        finally:
-            for task in tasks:
-                task.cancel()

@@ -73,11 +73,6 @@ class TierFetcher:
             on_assigned=self._assigned,
         )
 
-    @property
-    def owned(self) -> frozenset[int]:
-        """The partitions that are this processor's now."""
-        return self._owned
-
     async def start(self) -> None:
         """Join the group."""
         await self._consumer.start()

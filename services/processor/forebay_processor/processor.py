@@ -108,7 +108,9 @@ class Processor:
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("a job could not be settled and will be run again", exc_info=error)
+            log.error(
+                "a job could not be settled; it is run again when this processor is started again", exc_info=error
+            )
 
     async def _work(self, work: Work) -> None:
         try:

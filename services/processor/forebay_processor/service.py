@@ -6,13 +6,10 @@ import asyncio
 import contextlib
 import logging
 import os
-import signal
 import socket
 import uuid
-from collections.abc import AsyncIterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from opentelemetry import trace
 
@@ -21,6 +18,7 @@ from forebay.app import load_app
 from forebay.catalog import Catalog, announce
 from forebay.errors import BrokerError
 from forebay.kafka import Producer
+from forebay.lifecycle import running, stop_on_signals
 from forebay.settings import TIERS, Settings
 from forebay_processor.fetch import TierFetcher
 from forebay_processor.processor import Processor
@@ -59,9 +57,7 @@ async def serve(
         TopicMismatch: a topic exists in another shape.
     """
     stop = stop or asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    stop_on_signals(stop)
 
     app = load_app(reference, app_dir)
     scheduler = Scheduler(
@@ -87,7 +83,7 @@ async def serve(
         for part in (producer, catalog):
             stack.push_async_callback(part.stop)
             await part.start()
-        await stack.enter_async_context(_running(catalog.follow()))
+        await stack.enter_async_context(running(catalog.follow()))
         await announce(settings, producer, catalog, app.operations, processor_id)
 
         runner = Runner(app, reference, app_dir, catalog, settings.slots)
@@ -105,7 +101,7 @@ async def serve(
             stack.push_async_callback(fetcher.stop)
             await fetcher.start()
         background = (*(fetcher.run() for fetcher in fetchers), processor.keep_deadlines(), _commit(fetchers))
-        async with _running(*background):
+        async with running(*background):
             log.info("%s runs %s in %d slots", processor_id, ", ".join(app.operations), settings.slots)
             await stop.wait()
             log.info("%s is stopping", processor_id)
@@ -122,15 +118,3 @@ async def _commit(fetchers: list[TierFetcher]) -> None:
         await asyncio.sleep(COMMIT_INTERVAL)
         for fetcher in fetchers:
             await fetcher.commit()
-
-
-@contextlib.asynccontextmanager
-async def _running(*coroutines: Any) -> AsyncIterator[None]:
-    """Run background work for the length of the block; a failure in it ends the block."""
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(coroutine) for coroutine in coroutines]
-        try:
-            yield
-        finally:
-            for task in tasks:
-                task.cancel()
