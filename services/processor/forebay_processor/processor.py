@@ -109,7 +109,7 @@ class Processor:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error(
-                "a job could not be settled; it is run again when this processor is started again", exc_info=error
+                "a job could not be settled: it is run again once this processor is restarted", exc_info=error
             )
 
     async def _work(self, work: Work) -> None:
