@@ -56,17 +56,22 @@ class Processor:
         """Start as many jobs as there are slots for; answer those whose deadline has passed. It never waits."""
         if not self._accepting:
             return
-        moved = False
-        for work in self._scheduler.expired(time.time_ns() // 1_000_000):
-            self._own(self._expire(work))
-            moved = True
+        now_ms = time.time_ns() // 1_000_000
+        moved = self._drop_expired(now_ms)
         while (next_work := self._scheduler.take()) is not None:
             self._running[next_work] = self._own(self._work(next_work))
             self._deadlines.add(next_work, next_work.job["deadline"] / 1000)
+            self._drop_expired(now_ms)  # it may have stood before one that nobody waits for
             moved = True
         if moved:
             for fetcher in self._fetchers.values():
                 fetcher.wake()
+
+    def _drop_expired(self, now_ms: int) -> bool:
+        gone = self._scheduler.expired(now_ms)
+        for work in gone:
+            self._own(self._expire(work))
+        return bool(gone)
 
     def undecodable(self, fetcher: TierFetcher, record: Record, error: CodecError) -> None:
         """Take care of a record that is no job, while the partition goes on."""
@@ -108,9 +113,7 @@ class Processor:
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error(
-                "a job could not be settled: it is run again once this processor is restarted", exc_info=error
-            )
+            log.error("a job could not be settled: it is run again once this processor is restarted", exc_info=error)
 
     async def _work(self, work: Work) -> None:
         try:
