@@ -37,7 +37,7 @@ def _share_of(processor: Processor, site: Site) -> int:
 
 
 async def test_killing_a_processor_under_load_loses_nothing(site: Site) -> None:
-    gateway, survivor = site.pair()
+    gateway, _ = site.pair()
     victim = await asyncio.to_thread(site.processor)
     async with httpx.AsyncClient(base_url=gateway.url, timeout=60, limits=NO_LIMITS) as client:
         load = asyncio.create_task(offered(client, 200, 8))
