@@ -19,11 +19,12 @@ class Deadlines(Generic[Key]):
         now: the instant to start from, on the caller's clock, in seconds.
     """
 
-    __slots__ = ("_buckets", "_next", "tick")
+    __slots__ = ("_buckets", "_next", "_passed", "tick")
 
     def __init__(self, tick: float, now: float) -> None:
         self.tick = tick
         self._buckets: dict[int, set[Key]] = {}
+        self._passed: dict[Key, float] = {}  # what the clock had passed when it was added
         self._next = self._bucket(now)
 
     def _bucket(self, instant: float) -> int:
@@ -31,7 +32,10 @@ class Deadlines(Generic[Key]):
 
     def add(self, key: Key, deadline: float) -> None:
         """Keep ``key`` until ``deadline``; one that has passed is due at the next look."""
-        bucket = max(self._bucket(deadline), self._next)
+        bucket = self._bucket(deadline)
+        if bucket < self._next:
+            self._passed[key] = deadline
+            return
         keys = self._buckets.get(bucket)
         if keys is None:
             self._buckets[bucket] = {key}
@@ -40,6 +44,7 @@ class Deadlines(Generic[Key]):
 
     def discard(self, key: Key, deadline: float) -> None:
         """Forget ``key``, which was added with ``deadline``; a key that is due or unknown is passed over."""
+        self._passed.pop(key, None)
         keys = self._buckets.get(self._bucket(deadline))
         if keys is not None:
             keys.discard(key)
@@ -52,4 +57,7 @@ class Deadlines(Generic[Key]):
         else:
             found = [bucket for bucket in range(self._next, last + 1) if bucket in self._buckets]
         self._next = max(self._next, last + 1)
-        return [key for bucket in found for key in self._buckets.pop(bucket)]
+        passed = [key for key, deadline in self._passed.items() if deadline <= now]
+        for key in passed:
+            del self._passed[key]
+        return [*passed, *(key for bucket in found for key in self._buckets.pop(bucket))]
