@@ -96,9 +96,9 @@ async def serve(
             )
             for tier in TIERS
         ]
+        stack.push_async_callback(_stop, fetchers)
         for fetcher in fetchers:
             processor.serve(fetcher)
-            stack.push_async_callback(fetcher.stop)
             await fetcher.start()
         background = (*(fetcher.run() for fetcher in fetchers), processor.keep_deadlines(), _commit(fetchers))
         async with running(*background):
@@ -111,6 +111,10 @@ async def serve(
             await producer.flush(settings.drain)
     if lost:
         raise lost[0]
+
+
+async def _stop(fetchers: list[TierFetcher]) -> None:
+    await asyncio.gather(*(fetcher.stop() for fetcher in fetchers))
 
 
 async def _commit(fetchers: list[TierFetcher]) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Coroutine
 from typing import Any
 
 from aiokafka.errors import KafkaError
@@ -15,6 +16,11 @@ from forebay.settings import Settings
 
 ADMIN_TIMEOUT = 15.0
 """Seconds that an administrative request may take in all."""
+
+DISCONNECT_BOUND = 3.0
+"""Seconds that a goodbye may take; with a broker that is away it would take many times that."""
+
+log = logging.getLogger(__name__)
 
 
 def connection(settings: Settings, client: str) -> dict[str, Any]:
@@ -52,3 +58,19 @@ async def within(seconds: float, what: str, awaitable: Awaitable[Any]) -> Any:
     except KafkaError as error:
         kind = BrokerUnavailable if getattr(error, "retriable", False) else BrokerError
         raise kind(f"{what}: {error or type(error).__name__}") from error
+
+
+async def disconnect(what: str, stopping: Coroutine[Any, Any, None]) -> None:
+    """Stop a client within a bound, and whatever comes of it: it is not needed any more.
+
+    aiokafka waits for a broker that is away, and lets the cancelling of its own tasks out.
+    """
+    task = asyncio.ensure_future(stopping)
+    try:
+        _, unfinished = await asyncio.wait([task], timeout=DISCONNECT_BOUND)
+    finally:
+        task.cancel()
+    if unfinished:
+        log.warning("%s did not disconnect within %g s and is dropped", what, DISCONNECT_BOUND)
+    elif not task.cancelled() and (error := task.exception()) is not None:
+        log.warning("%s did not disconnect in order: %s", what, error or type(error).__name__)

@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from forebay.errors import BrokerUnavailable
-from forebay.kafka.connection import ADMIN_TIMEOUT, connection, within
+from forebay.kafka.connection import ADMIN_TIMEOUT, connection, disconnect, within
 from forebay.kafka.records import Record
 from forebay.settings import Settings
 
@@ -56,8 +56,8 @@ class PinnedConsumer:
             self._consumer.seek(partition, offsets[partition.partition])
 
     async def stop(self) -> None:
-        """Disconnect."""
-        await self._consumer.stop()
+        """Disconnect, within a bound."""
+        await disconnect(f"the reader of {self.topic}", self._consumer.stop())
 
     async def fetch(self, timeout: float) -> list[Record]:
         """Return what has arrived, in order within each partition; waits up to ``timeout`` seconds for something."""
@@ -127,8 +127,8 @@ class GroupConsumer:
         self._consumer.subscribe([self.topic], listener=self._listener)
 
     async def stop(self) -> None:
-        """Leave the group and disconnect."""
-        await self._consumer.stop()
+        """Leave the group and disconnect, within a bound."""
+        await disconnect(f"the reader of {self.topic}", self._consumer.stop())
 
     async def fetch(self, timeout: float, limit: int) -> list[Record]:
         """Return up to ``limit`` records of the partitions that are not paused; waits up to ``timeout`` seconds."""

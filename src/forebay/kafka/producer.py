@@ -17,7 +17,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from forebay.errors import BrokerError, BrokerUnavailable, MessageTooLarge, TopicUnknown
-from forebay.kafka.connection import ADMIN_TIMEOUT, connection, within
+from forebay.kafka.connection import ADMIN_TIMEOUT, connection, disconnect, within
 from forebay.kafka.records import Headers
 from forebay.settings import Settings
 
@@ -36,7 +36,7 @@ BUFFER_BYTES = 64 * 1024 * 1024
 """Bytes of records that may wait for the broker; beyond that nothing more is taken."""
 
 METADATA_BOUND = 10.0
-"""Seconds after which a topic that the cluster says nothing of counts as unknown."""
+"""Seconds after which a topic that the cluster answers nothing about counts as unknown."""
 
 _RECORD_OVERHEAD = 256
 
@@ -124,11 +124,7 @@ class Producer:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for lane in self._lanes.values():
             self._fail(lane, BrokerUnavailable(f"producing to {lane.topic}: the producer stopped"))
-        try:
-            async with asyncio.timeout(timeout):
-                await self._producer.stop()
-        except TimeoutError:
-            log.warning("gave up after %g s on records that the broker did not acknowledge", timeout)
+        await disconnect("the producer", self._producer.stop())
 
     def publish(
         self,
@@ -251,15 +247,17 @@ class Producer:
             self._submit(lane, partition, batch, records)
 
     async def _look_up(self, lane: _Lane) -> None:
-        """Ask the cluster for a topic, while the other lanes go on."""
-        try:
-            async with asyncio.timeout(METADATA_BOUND):
-                await self._producer.partitions_for(lane.topic)
-        except (TimeoutError, KafkaError) as error:
-            lane.scheduled = False
-            self._fail(lane, TopicUnknown(f"there is no topic {lane.topic} ({error or 'no answer'})"))
-        else:
-            self._send_scheduled(lane)
+        """Ask the cluster for a topic, while the other lanes go on; while the cluster is away, go on asking."""
+        while not self._partitions(lane.topic):
+            try:
+                async with asyncio.timeout(METADATA_BOUND):
+                    await self._producer.partitions_for(lane.topic)
+            except (TimeoutError, KafkaError) as error:
+                if await self._producer.client.force_metadata_update():
+                    lane.scheduled = False
+                    self._fail(lane, TopicUnknown(f"there is no topic {lane.topic} ({error or 'no answer'})"))
+                    return
+        self._send_scheduled(lane)
 
     def _submit(self, lane: _Lane, partition: int, batch: Any, records: list[_Outgoing]) -> None:
         """Hand a batch to the client, which sends it in the next turn of the event loop.
