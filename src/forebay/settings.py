@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 import re
 import socket
+from collections.abc import Mapping
 from pathlib import Path
+from tomllib import TOMLDecodeError
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -28,7 +30,7 @@ TIERS = ("interactive", "standard", "bulk")
 
 MIB = 1024 * 1024
 Port = Annotated[int, Field(ge=1, le=65535)]
-Seconds = Annotated[float, Field(gt=0)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 def _default_instance() -> str:
@@ -134,18 +136,22 @@ def load_settings(config: Path | None = None, **flags: Any) -> Settings:
     try:
         settings: Settings = sources(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
-        raise ConfigurationError("; ".join(_sentence(dict(entry), file) for entry in error.errors())) from None
+        raise ConfigurationError("; ".join(_sentence(dict(entry), file, flags) for entry in error.errors())) from None
+    except (TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise ConfigurationError(f"{file} cannot be read: {error}") from None
     except (SettingsError, ValueError) as error:
         raise ConfigurationError(f"settings cannot be read: {error}") from None
     return settings
 
 
-def _sentence(error: dict[str, Any], file: Path) -> str:
+def _sentence(error: dict[str, Any], file: Path, flags: Mapping[str, Any]) -> str:
     name = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
         return f"{file}: there is no setting '{name}'"
     message = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    if not name:  # of several settings together, which the message names; the input is all of them, secrets included
+        return f"setting {message}"
     shown = "" if "password" in name else f" = {error['input']!r}"
     variable = f"FOREBAY_{name.upper()}"
-    source = f" ({variable})" if variable in os.environ else ""
+    source = f" ({variable})" if variable in os.environ and flags.get(name) is None else ""
     return f"setting {name}{shown}{source}: {message}"

@@ -1,0 +1,180 @@
+"""Settings: where they come from, which source wins, and what is said of those that cannot be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forebay.errors import ConfigurationError
+from forebay.settings import Settings, load_settings
+
+
+@pytest.fixture(autouse=True)
+def _nothing_around(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No variable and no file but those that a test makes."""
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"FOREBAY_{name.upper()}", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+def toml(text: str) -> None:
+    Path("forebay.toml").write_text(text, encoding="utf-8")
+
+
+def complaint(config: Path | None = None, **flags: object) -> str:
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(config, **flags)
+    return str(caught.value)
+
+
+def test_without_anything_the_defaults_hold() -> None:
+    settings = load_settings()
+    assert (settings.namespace, settings.http_port, settings.admin_port) == ("forebay.", 8080, 8081)
+    assert settings.brokers == "127.0.0.1:9092"
+
+
+def test_a_flag_beats_a_variable_beats_the_file_beats_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    toml("http_port = 1001\nadmin_port = 1002\nbroker_port = 1003\n")
+    monkeypatch.setenv("FOREBAY_HTTP_PORT", "2001")
+    monkeypatch.setenv("FOREBAY_ADMIN_PORT", "2002")
+    settings = load_settings(http_port=3001)
+    assert (settings.http_port, settings.admin_port, settings.broker_port) == (3001, 2002, 1003)
+    assert settings.slots == 16
+
+
+def test_a_flag_that_was_not_given_and_a_variable_that_is_empty_say_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    toml("http_port = 1001\nslots = 3\n")
+    monkeypatch.setenv("FOREBAY_HTTP_PORT", "")
+    settings = load_settings(http_port=None, slots=None)
+    assert (settings.http_port, settings.slots) == (1001, 3)
+
+
+def test_another_file_may_be_named(tmp_path: Path) -> None:
+    toml("slots = 3\n")
+    other = tmp_path / "other.toml"
+    other.write_text("slots = 5\n")
+    assert load_settings(other).slots == 5
+
+
+def test_a_file_that_is_named_must_be_there(tmp_path: Path) -> None:
+    assert complaint(tmp_path / "none.toml") == f"there is no file {tmp_path / 'none.toml'} to read settings from"
+
+
+def test_a_given_cluster_takes_the_place_of_the_embedded_broker() -> None:
+    assert load_settings(bootstrap_servers="a:1,b:2", broker_port=9999).brokers == "a:1,b:2"
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        load_settings().slots = 4
+
+
+def test_every_default_instance_name_is_one_that_may_be_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "host.example.org")
+    instance = load_settings().instance
+    assert instance == "host-example-org"
+    assert load_settings(instance=instance).instance == instance
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ({"http_port": 0}, "setting http_port = 0: should be greater than or equal to 1"),
+        ({"admin_port": 65536}, "setting admin_port = 65536: should be less than or equal to 65535"),
+        ({"trace_ratio": 1.5}, "setting trace_ratio = 1.5: should be less than or equal to 1"),
+        ({"drain": 0}, "setting drain = 0: should be greater than 0"),
+        ({"drain": float("inf")}, "setting drain = inf: should be a finite number"),
+        ({"session_timeout": float("nan")}, "setting session_timeout = nan: should be a finite number"),
+        ({"slots": "many"}, "setting slots = 'many': should be a valid integer, unable to parse string as an integer"),
+        ({"namespace": "shop"}, "setting namespace = 'shop': must end with '.', '_' or '-'"),
+        ({"namespace": "my shop."}, "setting namespace = 'my shop.': String should match pattern"),
+        ({"instance": "a.b"}, "setting instance = 'a.b': String should match pattern"),
+        ({"security_protocol": "TLS"}, "setting security_protocol = 'TLS': should be 'PLAINTEXT', 'SSL'"),
+    ],
+)
+def test_a_complaint_names_the_setting_its_value_and_what_it_takes(flags: dict[str, object], said: str) -> None:
+    assert complaint(**flags).startswith(said)
+
+
+def test_every_setting_that_is_wrong_is_named_at_once() -> None:
+    said = complaint(http_port=0, slots=0)
+    assert "http_port = 0" in said
+    assert "slots = 0" in said
+    assert "\n" not in said
+
+
+def test_a_complaint_says_which_variable_it_came_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FOREBAY_HTTP_PORT", "70000")
+    assert "setting http_port = '70000' (FOREBAY_HTTP_PORT): " in complaint()
+
+
+def test_a_variable_is_not_blamed_for_a_flag(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FOREBAY_HTTP_PORT", "8080")
+    assert "FOREBAY_HTTP_PORT" not in complaint(http_port=0)
+
+
+def test_a_setting_that_does_not_exist_is_refused_with_its_file() -> None:
+    toml("http_prot = 8080\n")
+    assert complaint() == "forebay.toml: there is no setting 'http_prot'"
+
+
+@pytest.mark.parametrize("text", ["http_port = ", "slots = 3\nslots = 4\n", "\x00"])
+def test_a_file_that_is_not_toml_is_named(text: str) -> None:
+    toml(text)
+    said = complaint()
+    assert "forebay.toml" in said
+    assert "\n" not in said
+
+
+def test_a_body_must_leave_room_for_the_rest_of_its_message() -> None:
+    assert complaint(max_body_bytes=8_388_608) == (
+        "setting max_body_bytes = 8388608 leaves no room for the rest of a message: "
+        "at most max_message_bytes - 64 KiB = 8323072"
+    )
+
+
+SECRET = "correct-horse"  # noqa: S105 - the one that must not be shown
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{}, {"http_port": 0}, {"max_body_bytes": 80_000_000}, {"no_such": 1}, {"sasl_mechanism": "X"}],
+    ids=lambda wrong: next(iter(wrong), "the password"),
+)
+@pytest.mark.parametrize("source", ["flag", "variable", "file"])
+def test_a_password_is_never_shown(source: str, wrong: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> None:
+    flags: dict[str, object] = dict(wrong)
+    password: object = SECRET if wrong else [SECRET]
+    if source == "flag":
+        flags["sasl_password"] = password
+    elif source == "variable":
+        monkeypatch.setenv("FOREBAY_SASL_PASSWORD", SECRET)
+        flags = flags or {"http_port": 0}
+    else:
+        toml(f'sasl_password = ["{SECRET}"]\n' if not wrong else f'sasl_password = "{SECRET}"\n')
+    assert SECRET not in complaint(**flags)
+
+
+def test_a_password_is_hidden_where_settings_are_printed() -> None:
+    settings = load_settings(sasl_password=SECRET)
+    assert settings.sasl_password is not None
+    assert settings.sasl_password.get_secret_value() == SECRET
+    assert SECRET not in f"{settings!r} {settings}"
+
+
+@given(st.from_regex(r"\A[A-Za-z0-9._-]{0,79}[._-]\Z"))
+def test_any_prefix_that_topics_may_have_is_a_namespace(namespace: str) -> None:
+    assert load_settings(namespace=namespace).namespace == namespace
+
+
+@given(st.text(max_size=90))
+def test_no_namespace_breaks_the_name_of_a_topic(namespace: str) -> None:
+    try:
+        settings = load_settings(namespace=namespace)
+    except ConfigurationError:
+        return
+    assert all(character.isascii() and (character.isalnum() or character in "._-") for character in settings.namespace)
+    assert len(settings.namespace) <= 80
