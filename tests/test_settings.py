@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -24,7 +25,7 @@ def toml(text: str) -> None:
     Path("forebay.toml").write_text(text, encoding="utf-8")
 
 
-def complaint(config: Path | None = None, **flags: object) -> str:
+def complaint(config: Path | None = None, **flags: Any) -> str:
     with pytest.raises(ConfigurationError) as caught:
         load_settings(config, **flags)
     return str(caught.value)
@@ -95,7 +96,7 @@ def test_every_default_instance_name_is_one_that_may_be_given(monkeypatch: pytes
         ({"security_protocol": "TLS"}, "setting security_protocol = 'TLS': should be 'PLAINTEXT', 'SSL'"),
     ],
 )
-def test_a_complaint_names_the_setting_its_value_and_what_it_takes(flags: dict[str, object], said: str) -> None:
+def test_a_complaint_names_the_setting_its_value_and_what_it_takes(flags: dict[str, Any], said: str) -> None:
     assert complaint(**flags).startswith(said)
 
 
@@ -145,8 +146,8 @@ SECRET = "correct-horse"  # noqa: S105 - the one that must not be shown
     ids=lambda wrong: next(iter(wrong), "the password"),
 )
 @pytest.mark.parametrize("source", ["flag", "variable", "file"])
-def test_a_password_is_never_shown(source: str, wrong: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> None:
-    flags: dict[str, object] = dict(wrong)
+def test_a_password_is_never_shown(source: str, wrong: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    flags: dict[str, Any] = dict(wrong)
     password: object = SECRET if wrong else [SECRET]
     if source == "flag":
         flags["sasl_password"] = password
