@@ -90,18 +90,18 @@ class Roots:
         root = cast(Any, provider.sampler)._root
         self._bound = root.bound if isinstance(root, TraceIdRatioBased) else 0
 
-    def begin(self) -> SpanContext | None:
+    def begin(self) -> Headers | None:
         """Draw the id of a new trace.
 
         Returns:
-            The context to carry on where the trace is not sampled; None where it is, and then the next root span that
-            is started belongs to it.
+            The Kafka headers to carry on where the trace is not sampled; None where it is, and then the next root span
+            that is started belongs to it.
         """
         trace_id = self._ids.generate_trace_id()
         if trace_id & TraceIdRatioBased.TRACE_ID_LIMIT < self._bound:
             self._ids.preset = trace_id
             return None
-        return SpanContext(trace_id, self._ids.generate_span_id(), is_remote=False)
+        return [(header_names.TRACEPARENT, b"00-%032x-%016x-00" % (trace_id, self._ids.generate_span_id()))]
 
 
 def to_headers(context: SpanContext) -> list[tuple[str, bytes]]:
@@ -113,6 +113,11 @@ def to_headers(context: SpanContext) -> list[tuple[str, bytes]]:
     if context.trace_state:
         headers.append((header_names.TRACESTATE, context.trace_state.to_header().encode()))
     return headers
+
+
+def carry_on(headers: Headers) -> list[tuple[str, bytes]]:
+    """Return those of a record's headers that carry its trace context."""
+    return [header for header in headers if header[0] in (header_names.TRACEPARENT, header_names.TRACESTATE)]
 
 
 def from_headers(headers: Headers) -> SpanContext:

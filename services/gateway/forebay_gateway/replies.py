@@ -10,7 +10,7 @@ import asyncio
 import logging
 
 from forebay.errors import BrokerError
-from forebay.kafka import PinnedConsumer, pause_after
+from forebay.kafka import Arrivals, PinnedConsumer, Record
 from forebay.settings import Settings
 from forebay_gateway.metrics import Metrics
 from forebay_gateway.waiters import Fate, Waiters
@@ -72,29 +72,27 @@ class Replies:
 
     async def read(self) -> None:
         """Take in replies until cancelled; run it as a task."""
-        resolve = self._waiters.resolve
+        arrivals = Arrivals(self._take)
         while True:
             consumer = self._consumer
             if consumer is None:
                 await asyncio.sleep(WATCH_INTERVAL)
                 continue
             try:
-                records = await consumer.arrivals()
+                await arrivals.next(consumer)
             except BrokerError as error:
                 if consumer is self._consumer:
                     log.warning("replies: %s", error)
                     await asyncio.sleep(WATCH_INTERVAL)
-                continue
-            for record in records:
-                fate = resolve(record.key or b"", record)
-                if fate is Fate.LATE:
-                    self._metrics.late.inc()
-                elif fate is Fate.DUPLICATE:
-                    self._metrics.duplicate.inc()
-            if records and consumer is self._consumer:
-                self._position = records[-1].offset + 1
-            if pause := pause_after(len(records)):
-                await asyncio.sleep(pause)
+
+    def _take(self, records: list[Record]) -> None:
+        for record in records:
+            fate = self._waiters.resolve(record.key or b"", record)
+            if fate is Fate.LATE:
+                self._metrics.late.inc()
+            elif fate is Fate.DUPLICATE:
+                self._metrics.duplicate.inc()
+        self._position = max(self._position, records[-1].offset + 1)
 
     async def watch(self) -> None:
         """Look after the consumer until cancelled; run it as a task.

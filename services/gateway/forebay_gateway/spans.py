@@ -10,7 +10,7 @@ from typing import Any
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.trace import NonRecordingSpan, Span, SpanKind, Status, StatusCode, Tracer, set_span_in_context
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, set_span_in_context
 
 from forebay import tracing
 from forebay.errors import BrokerError
@@ -37,39 +37,45 @@ class Spans:
         """Begin the SERVER span of a request, as part of the caller's trace where it names one."""
         parent = Context()
         if b"traceparent" not in headers:
-            context = self._roots.begin()
-            if context is not None:
-                return RequestSpans(self._tracer, self._replies, route, NonRecordingSpan(context))
+            unsampled = self._roots.begin()
+            if unsampled is not None:
+                return RequestSpans(self._tracer, self._replies, route, None, unsampled)
         else:
             carrier = {name: headers[raw].decode("latin-1") for raw, name in _TRACE_FIELDS if raw in headers}
             caller = tracing.from_text(carrier)
             if caller.is_valid:
                 parent = tracing.as_parent(caller)
         server = self._tracer.start_span(f"POST {route.path}", parent, SpanKind.SERVER)
+        if not server.is_recording():
+            return RequestSpans(self._tracer, self._replies, route, None, tracing.to_headers(server.get_span_context()))
         return RequestSpans(self._tracer, self._replies, route, server)
 
 
 class RequestSpans:
     """The spans of one request: SERVER, under it PRODUCER; the CONSUMER of the reply hangs under the span that sent it.
 
-    Attributes:
-        recording: whether the request is sampled.
+    One that is not sampled has no SERVER span, and the headers to carry on are known from the start.
     """
 
-    __slots__ = ("_producer", "_replies", "_route", "_server", "_tracer", "recording")
+    __slots__ = ("_headers", "_producer", "_replies", "_route", "_server", "_tracer")
 
-    def __init__(self, tracer: Tracer, replies: str, route: Route, server: Span) -> None:
+    def __init__(self, tracer: Tracer, replies: str, route: Route, server: Span | None, headers: Headers = ()) -> None:
         self._tracer = tracer
         self._replies = replies
         self._route = route
         self._server = server
+        self._headers = headers
         self._producer: Span | None = None
-        self.recording = server.is_recording()
+
+    @property
+    def recording(self) -> bool:
+        """Whether the request is sampled."""
+        return self._server is not None
 
     def publish(self) -> Headers:
         """Begin the PRODUCER span; return the headers that carry it on."""
-        if not self.recording:
-            return tracing.to_headers(self._server.get_span_context())
+        if self._server is None:
+            return self._headers
         self._producer = self._tracer.start_span(
             f"send {self._route.topic}",
             set_span_in_context(self._server, Context()),
@@ -117,6 +123,8 @@ class RequestSpans:
 
     def answered(self, status: int, request_id: str, problem: str | None) -> None:
         """End the SERVER span with what the client was told."""
+        if self._server is None:
+            return
         attributes: dict[str, Any] = {
             "http.request.method": "POST",
             "http.route": self._route.path,

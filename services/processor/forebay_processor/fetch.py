@@ -14,7 +14,7 @@ from collections.abc import Callable
 import forebay_schemas.topics as names
 from forebay import tracing
 from forebay.errors import BrokerError, CodecError
-from forebay.kafka import GroupConsumer, Record, header, pause_after
+from forebay.kafka import Arrivals, GroupConsumer, Record, header
 from forebay.messages import decode_job
 from forebay.settings import Settings
 from forebay_processor.offsets import PartitionOffsets
@@ -102,17 +102,15 @@ class TierFetcher:
 
     async def run(self) -> None:
         """Fetch until cancelled; run it as a task."""
+        arrivals = Arrivals(self._take)
         while True:
             room = self._scheduler.room(self.tier) if self._accepting else 0
             self._hold(room)
             try:
-                if room:
-                    # a partition that is paused must be looked at again even if nothing arrives
-                    fetching = self._consumer.fetch(_POLL, room) if self._paused else self._consumer.arrivals(room)
-                    records = await fetching
-                    self._take(records)
-                    if pause := pause_after(len(records)):
-                        await asyncio.sleep(pause)
+                if room and not self._paused:
+                    await arrivals.next(self._consumer, room)
+                elif room:  # a partition that is paused must be looked at again even if nothing arrives
+                    self._take(await self._consumer.fetch(_POLL, room))
                 else:
                     self._take(await self._consumer.fetch(0, 1))  # of a partition that came a moment ago
                     await self._wait_for_room()

@@ -101,7 +101,7 @@ class JobSpans:
     def reply(self) -> Headers:
         """Begin the PRODUCER span of the reply; return the headers that carry it on."""
         if self._process is None:
-            return tracing.to_headers(self._work.sender) if self._work.sender.is_valid else []
+            return tracing.carry_on(self._work.record.headers)
         self._send = self._tracer.start_span(
             f"send {self._replies}",
             set_span_in_context(self._process, Context()),

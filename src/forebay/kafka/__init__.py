@@ -7,12 +7,13 @@ and Forebay's own errors; it decides nothing.
 from __future__ import annotations
 
 from forebay.kafka.admin import Admin, TopicDescription, probe
-from forebay.kafka.consumers import GroupConsumer, PinnedConsumer, pause_after
+from forebay.kafka.consumers import Arrivals, GroupConsumer, PinnedConsumer
 from forebay.kafka.producer import Producer
 from forebay.kafka.records import Headers, Record, header
 
 __all__ = [
     "Admin",
+    "Arrivals",
     "GroupConsumer",
     "Headers",
     "PinnedConsumer",
@@ -20,6 +21,5 @@ __all__ = [
     "Record",
     "TopicDescription",
     "header",
-    "pause_after",
     "probe",
 ]

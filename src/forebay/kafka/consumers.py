@@ -14,6 +14,9 @@ from forebay.kafka.connection import ADMIN_TIMEOUT, connection, disconnect, with
 from forebay.kafka.records import Record
 from forebay.settings import Settings
 
+CALM_AFTER = 16
+"""Records in a row that came alone, after which they are taken to come one at a time."""
+
 GATHER_PER_RECORD = 0.00005
 GATHER_AT_MOST = 0.008
 
@@ -22,10 +25,43 @@ def pause_after(records: int) -> float:
     """Return how many seconds to wait before the next fetch, after one that brought so many records.
 
     Under load it is requests to the broker that cost. What waits a little comes in a larger batch, and a reader that
-    just took a batch has work to do in the meantime. After a single record the next fetch follows at once, so an idle
-    system answers as fast as it can.
+    just took a batch has work to do in the meantime. After a few the next fetch follows at once, so that an idle system
+    answers as fast as it can.
     """
-    return 0.0 if records <= 1 else min(GATHER_AT_MOST, records * GATHER_PER_RECORD)
+    return min(GATHER_AT_MOST, records * GATHER_PER_RECORD)
+
+
+class Arrivals:
+    """Takes records in as soon as they arrive, in a rhythm that fits the load.
+
+    While records come one at a time, each is taken in before we look for more, so that nothing comes between it and its
+    answer. Otherwise what has arrived is taken in together, so that what follows from it goes together, too.
+
+    Args:
+        take: is given the records.
+    """
+
+    def __init__(self, take: Callable[[list[Record]], None]) -> None:
+        self._take = take
+        self._alone = 0
+
+    async def next(self, consumer: PinnedConsumer | GroupConsumer, limit: int | None = None) -> None:
+        """Wait, without a bound, for something to arrive, and take it in; at most ``limit`` records."""
+        records = [await consumer.first()]
+        if self._alone >= CALM_AFTER:
+            self._take(records)
+            await asyncio.sleep(0)
+            records = []
+        rest: list[Record] = []
+        try:
+            if limit != 1:
+                rest = await consumer.fetch(0, None if limit is None else limit - 1)
+        finally:  # whatever befalls the second look, what the first one brought is not lost
+            self._alone = 0 if rest else self._alone + 1
+            records += rest
+            if records:
+                self._take(records)
+        await asyncio.sleep(pause_after(len(records)))
 
 
 class PinnedConsumer:
@@ -59,22 +95,22 @@ class PinnedConsumer:
         """Disconnect, within a bound."""
         await disconnect(f"the reader of {self.topic}", self._consumer.stop())
 
-    async def fetch(self, timeout: float) -> list[Record]:
-        """Return what has arrived, in order within each partition; waits up to ``timeout`` seconds for something."""
+    async def fetch(self, timeout: float, limit: int | None = None) -> list[Record]:
+        """Return up to ``limit`` records, in order within each partition; waits up to ``timeout`` seconds for one."""
         try:
-            batches = await self._consumer.getmany(timeout_ms=int(timeout * 1000))
+            batches = await self._consumer.getmany(timeout_ms=int(timeout * 1000), max_records=limit)
         except KafkaError as error:
             raise BrokerUnavailable(f"reading {self.topic}: {error or type(error).__name__}") from error
         if len(batches) == 1:
             return cast("list[Record]", next(iter(batches.values())))
         return [record for records in batches.values() for record in records]
 
-    async def arrivals(self) -> list[Record]:
-        """Return what has arrived, as soon as something has; waits without a bound.
+    async def first(self) -> Record:
+        """Return the next record as soon as there is one; waits without a bound.
 
-        It costs the event loop fewer turns than a fetch with a bound, which shows where there is one record at a time.
+        It costs the event loop fewer turns than `fetch`, which shows where there is one record at a time.
         """
-        return await _arrivals(self._consumer, self.topic, None)
+        return await _first(self._consumer, self.topic)
 
     async def positions(self) -> dict[int, int]:
         """Return the offset that each partition is read from next."""
@@ -130,7 +166,7 @@ class GroupConsumer:
         """Leave the group and disconnect, within a bound."""
         await disconnect(f"the reader of {self.topic}", self._consumer.stop())
 
-    async def fetch(self, timeout: float, limit: int) -> list[Record]:
+    async def fetch(self, timeout: float, limit: int | None) -> list[Record]:
         """Return up to ``limit`` records of the partitions that are not paused; waits up to ``timeout`` seconds."""
         try:
             batches = await self._consumer.getmany(timeout_ms=int(timeout * 1000), max_records=limit)
@@ -138,9 +174,12 @@ class GroupConsumer:
             raise BrokerUnavailable(f"reading {self.topic}: {error or type(error).__name__}") from error
         return [record for records in batches.values() for record in records]
 
-    async def arrivals(self, limit: int) -> list[Record]:
-        """Return up to ``limit`` records, as soon as something has arrived; waits without a bound."""
-        return await _arrivals(self._consumer, self.topic, limit)
+    async def first(self) -> Record:
+        """Return the next record as soon as there is one; waits without a bound.
+
+        It costs the event loop fewer turns than `fetch`, which shows where there is one record at a time.
+        """
+        return await _first(self._consumer, self.topic)
 
     def pause(self, partitions: Iterable[int]) -> None:
         """Fetch nothing more of these partitions until they are resumed; those not ours are passed over."""
@@ -178,16 +217,11 @@ class GroupConsumer:
         return None if offset is None else int(offset)
 
 
-async def _arrivals(consumer: AIOKafkaConsumer, topic: str, limit: int | None) -> list[Record]:
+async def _first(consumer: AIOKafkaConsumer, topic: str) -> Record:
     try:
-        records = [await consumer.getone()]
-        if limit != 1:
-            rest = await consumer.getmany(timeout_ms=0, max_records=None if limit is None else limit - 1)
-            for batch in rest.values():
-                records.extend(batch)
+        return cast(Record, await consumer.getone())
     except KafkaError as error:
         raise BrokerUnavailable(f"reading {topic}: {error or type(error).__name__}") from error
-    return records
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has no types
