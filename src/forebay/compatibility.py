@@ -12,7 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import avro.schema
-from avro.compatibility import ReaderWriterCompatibilityChecker, SchemaCompatibilityType
+from avro.compatibility import ReaderWriterCompatibilityChecker, SchemaCompatibilityType, lookup_writer_field
+
+_Place = tuple[str, str]
+"""Path of a field, and which of the types that may stand there."""
+
+_FAMILY = {"int": "number", "long": "number", "string": "text", "bytes": "text"}
+"""Types of which one can be read as the other, so that two logical types of them can meet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,18 +37,15 @@ class Incompatibility:
 def check(old: str, new: str) -> Incompatibility | None:
     """Compare two schemas, given as JSON, in both directions; None when each reads what the other writes."""
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # the checker warns of logical types that it does not know; they are compared below
+        # the checker warns of logical types that it does not know; they are compared below
+        warnings.simplefilter("ignore")
         parsed = {"old": avro.schema.parse(old), "new": avro.schema.parse(new)}
-    checker: Any = ReaderWriterCompatibilityChecker()  # type: ignore[no-untyped-call]
     for reader, writer in (("new", "old"), ("old", "new")):
-        result = checker.get_compatibility(parsed[reader], parsed[writer])
+        result = _compare(parsed[reader], parsed[writer])
         if result.compatibility is not SchemaCompatibilityType.compatible:
-            schema = json.loads(new if reader == "new" else old)
-            fields = sorted({field for location in result.locations if (field := _field(schema, location))})
+            fields = sorted(set(_culprits(parsed[reader], parsed[writer], "", set())) - {""})
             kinds = sorted({kind.value.replace("_", " ") for kind in result.incompatibilities})
-            details = sorted(message for message in result.messages if message not in fields)
+            details = sorted(result.messages - {field.rpartition(".")[2] for field in fields})
             reason = f"the {reader} version cannot read what the {writer} one writes: {', '.join(kinds)}"
             if details:
                 reason += f" ({'; '.join(details)})"
@@ -50,49 +53,83 @@ def check(old: str, new: str) -> Incompatibility | None:
     return _compare_logical_types(json.loads(old), json.loads(new))
 
 
-def _field(schema: Any, location: str) -> str:
-    """Turn the checker's pointer, such as ``/fields/1/type/items``, into a dotted path; empty for the whole."""
-    path: list[str] = []
-    node = schema
-    parts = [part for part in location.split("/") if part]
-    for before, part in zip(["", *parts], parts, strict=False):
-        try:
-            node = node[int(part)] if isinstance(node, list) else node[part]
-        except (KeyError, IndexError, ValueError, TypeError):
-            break  # a reference to a type defined elsewhere: the path so far is what can be named
-        if before == "fields":
-            path.append(node["name"])
-    return ".".join(path)
+def _compare(reader: Any, writer: Any) -> Any:
+    checker: Any = ReaderWriterCompatibilityChecker()  # type: ignore[no-untyped-call]
+    return checker.get_compatibility(reader, writer)
+
+
+def _culprits(reader: Any, writer: Any, path: str, seen: set[tuple[int, int]]) -> list[str]:
+    """Return the paths of what ``reader`` cannot read; empty ones for the whole, and for what is being looked at.
+
+    The checker says where it found something as well, but forgets it on the way through a union.
+    """
+    pair = (id(reader), id(writer))
+    if _compare(reader, writer).compatibility is SchemaCompatibilityType.compatible:
+        return []
+    if pair in seen:
+        return [""]
+    seen.add(pair)
+    inner: list[str] = []
+    if reader.type == writer.type == "record":
+        for field in reader.fields:
+            place = f"{path}.{field.name}" if path else field.name
+            written = lookup_writer_field(writer_schema=writer, reader_field=field)
+            if written is not None:
+                inner += _culprits(field.type, written.type, place, seen)
+            elif not field.has_default:
+                inner.append(place)
+    elif reader.type == writer.type == "array":
+        inner = _culprits(reader.items, writer.items, f"{path}[]", seen)
+    elif reader.type == writer.type == "map":
+        inner = _culprits(reader.values, writer.values, f"{path}[]", seen)
+    elif reader.type == writer.type == "union":
+        for branch in writer.schemas:
+            for candidate in reader.schemas:
+                if _branch(candidate) == _branch(branch):
+                    inner += _culprits(candidate, branch, path, seen)
+    return inner or [path]
+
+
+def _branch(schema: Any) -> tuple[str, str | None]:
+    return schema.type, getattr(schema, "name", None)
 
 
 def _compare_logical_types(old: Any, new: Any) -> Incompatibility | None:
-    before, after = _logical_types(old), _logical_types(new)
-    for path in sorted(before.keys() & after.keys()):
-        if before[path] != after[path]:
-            return Incompatibility(path, f"its logical type changes from {before[path]} to {after[path]}")
+    before, after = _logical_types(old, {}), _logical_types(new, {})
+    for place in sorted(before.keys() & after.keys()):
+        if before[place] != after[place]:
+            path, _ = place
+            return Incompatibility(path, f"its logical type changes from {before[place]} to {after[place]}")
     return None
 
 
-def _logical_types(schema: Any, path: str = "") -> dict[str, str]:
-    found: dict[str, str] = {}
+def _logical_types(schema: Any, named: dict[str, Any], path: str = "", namespace: str = "") -> dict[_Place, str]:
+    """Return the logical type of every place in a schema that has or could have one."""
     if isinstance(schema, list):
-        for branch in schema:
-            if branch != "null":
-                found |= _logical_types(branch, path)
-    elif isinstance(schema, dict):
-        kind = schema["type"]
-        if kind == "record":
-            for field in schema["fields"]:
-                found |= _logical_types(field["type"], f"{path}.{field['name']}" if path else field["name"])
-        elif kind in ("array", "map"):
-            found |= _logical_types(schema["items" if kind == "array" else "values"], f"{path}[]")
-        elif isinstance(kind, dict | list):
-            found |= _logical_types(kind, path)
-        else:
-            found[path] = _logical_type(schema)
-    else:
-        found[path] = "none"
-    return found
+        branches = [_logical_types(branch, named, path, namespace) for branch in schema]
+        return {place: logical_type for branch in branches for place, logical_type in branch.items()}
+    if isinstance(schema, str):
+        known = named.get(schema) or named.get(f"{namespace}.{schema}")
+        if known is None:
+            return {(path, _FAMILY.get(schema, schema)): "none"}
+        # a record is looked into where it is defined, and once: it may hold itself
+        return {} if known["type"] == "record" else _logical_types(known, named, path, namespace)
+    kind = schema["type"]
+    if isinstance(kind, dict | list):
+        return _logical_types(kind, named, path, namespace)
+    if "name" in schema:
+        space, _, name = schema["name"].rpartition(".")
+        namespace = space or schema.get("namespace", namespace)
+        named[f"{namespace}.{name}"] = schema
+    if kind == "record":
+        found: dict[_Place, str] = {}
+        for field in schema["fields"]:
+            inner = f"{path}.{field['name']}" if path else field["name"]
+            found |= _logical_types(field["type"], named, inner, namespace)
+        return found
+    if kind in ("array", "map"):
+        return _logical_types(schema["items" if kind == "array" else "values"], named, f"{path}[]", namespace)
+    return {(path, _FAMILY.get(kind, kind)): _logical_type(schema)}
 
 
 def _logical_type(schema: dict[str, Any]) -> str:
