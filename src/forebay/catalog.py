@@ -16,7 +16,7 @@ import forebay_schemas.topics as names
 from forebay import compatibility
 from forebay.app import Operation
 from forebay.codec import Schema, SchemaSet
-from forebay.errors import BrokerUnavailable, CodecError, IncompatibleSchema
+from forebay.errors import BrokerUnavailable, CodecError, IncompatibleSchema, InvalidSchema
 from forebay.kafka import PinnedConsumer, Producer
 from forebay.messages import OperationMessage, decode_operation, encode_operation
 from forebay.settings import Settings
@@ -51,10 +51,15 @@ class CatalogEntry:
 
         Raises:
             CodecError: it is not an operation.
-            ValueError: one of its schemas is not Avro.
+            InvalidSchema: one of its schemas is not Avro.
         """
         message = decode_operation(value)
-        return cls(message, _schemas(message["request_schemas"]), _schemas(message["result_schemas"]))
+        try:
+            return cls(message, _schemas(message["request_schemas"]), _schemas(message["result_schemas"]))
+        except Exception as error:  # fastavro raises many types of error for what is not a schema
+            raise InvalidSchema(
+                f"a schema of '{message['name']}' is not Avro: {type(error).__name__}: {error}"
+            ) from error
 
 
 def _schemas(texts: list[str]) -> SchemaSet | None:
@@ -70,7 +75,8 @@ class Catalog:
     Args:
         settings: where the cluster is.
         client: name of this client, for the broker's logs.
-        on_change: called with each entry that is new or different, and with a name and None for one that is gone.
+        on_change: called with each entry that is new or different, and with a name and None for one that is gone. An
+            `InvalidSchema` that it raises makes that entry passed over.
     """
 
     def __init__(
@@ -132,11 +138,11 @@ class Catalog:
         async with self._moved:
             await self._moved.wait_for(lambda: self._next_offset > offset)
 
-    async def changed(self, bound: float) -> None:
-        """Wait for the next change, or for ``bound`` seconds."""
+    async def until_request(self, operation: str, fingerprint: bytes, bound: float) -> None:
+        """Wait until a request that was written with this schema can be read, or for ``bound`` seconds."""
         try:
             async with asyncio.timeout(bound), self._moved:
-                await self._moved.wait()
+                await self._moved.wait_for(lambda: self.knows_request(operation, fingerprint))
         except TimeoutError:
             return
 
@@ -170,11 +176,11 @@ class Catalog:
                 continue
             try:
                 entry = CatalogEntry.parse(record.value)
-            except (CodecError, ValueError) as error:
+                self._tell(name, entry)
+            except (CodecError, InvalidSchema) as error:
                 log.error("catalog: the record of '%s' at offset %d is passed over: %s", name, record.offset, error)
                 continue
             self._entries[name] = entry
-            self._tell(name, entry)
         async with self._moved:
             self._next_offset = records[-1].offset + 1
             self._moved.notify_all()
@@ -233,7 +239,7 @@ async def announce(
 
     Raises:
         IncompatibleSchema: one cannot live beside the catalog's.
-        BrokerUnavailable: the announcement was not acknowledged within `ANNOUNCE_BOUND`.
+        BrokerUnavailable: an announcement was not acknowledged, or not seen to come back, within `ANNOUNCE_BOUND`.
     """
     now_ms = time.time_ns() // 1_000_000
     changes = []
@@ -249,5 +255,10 @@ async def announce(
             key=change["name"].encode(),
             timeout=ANNOUNCE_BOUND,
         )
-        async with asyncio.timeout(ANNOUNCE_BOUND):
-            await catalog.until(offset)
+        try:
+            async with asyncio.timeout(ANNOUNCE_BOUND):
+                await catalog.until(offset)
+        except TimeoutError:
+            raise BrokerUnavailable(
+                f"the announcement of '{change['name']}' did not come back within {ANNOUNCE_BOUND:g} s"
+            ) from None

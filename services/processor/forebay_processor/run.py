@@ -131,7 +131,7 @@ class Runner:
         if own is None or fingerprint is None:
             raise CodecError(f"operation '{name}' and its payload disagree on whether there is a schema")
         if not self._catalog.knows_request(name, fingerprint):
-            await self._catalog.changed(CATALOG_LAG)
+            await self._catalog.until_request(name, fingerprint, CATALOG_LAG)
         entry = self._catalog.entries.get(name)
         if entry is None or entry.requests is None:
             raise CodecError(f"the catalog has no schema of operation '{name}'")
