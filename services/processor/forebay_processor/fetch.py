@@ -71,6 +71,7 @@ class TierFetcher:
             names.group(settings.namespace, tier),
             on_revoked=self._revoked,
             on_assigned=self._assigned,
+            busy=lambda: [partition for partition, offsets in self._offsets.items() if offsets.busy],
         )
 
     async def start(self) -> None:

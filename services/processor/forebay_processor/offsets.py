@@ -48,6 +48,11 @@ class PartitionOffsets:
         return len(self._order) >= self.window and self._states[self._order[0]] is not _State.HANDED_BACK
 
     @property
+    def busy(self) -> bool:
+        """Whether a job is in hand."""
+        return any(state is _State.IN_HAND for state in self._states.values())
+
+    @property
     def committable(self) -> int | None:
         """The end of the settled prefix, if it lies beyond what is committed; None where there is nothing new."""
         position = self._order[0] if self._order else self._next

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import cast
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
@@ -12,6 +12,7 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from forebay.errors import BrokerUnavailable
 from forebay.kafka.connection import ADMIN_TIMEOUT, connection, disconnect, within
 from forebay.kafka.records import Record
+from forebay.kafka.sharing import FairShare
 from forebay.settings import Settings
 
 CALM_AFTER = 16
@@ -132,6 +133,7 @@ class GroupConsumer:
         group: consumer group.
         on_revoked: called with the partitions that are about to be taken away; it may still commit.
         on_assigned: called with the partitions that are ours from now on.
+        busy: says in which partitions there is work in hand, which had better not move to another member.
     """
 
     def __init__(
@@ -143,11 +145,13 @@ class GroupConsumer:
         *,
         on_revoked: Callable[[frozenset[int]], Awaitable[None]],
         on_assigned: Callable[[frozenset[int]], Awaitable[None]],
+        busy: Callable[[], Collection[int]],
     ) -> None:
         self.topic = topic
         self._consumer = AIOKafkaConsumer(
             **connection(settings, client),
             group_id=group,
+            partition_assignment_strategy=(FairShare(busy),),
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             session_timeout_ms=int(settings.session_timeout * 1000),

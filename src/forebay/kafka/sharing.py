@@ -1,0 +1,107 @@
+"""How the members of a group share its partitions: evenly, and moving as little as that takes.
+
+A partition that moves takes along whatever is being worked on in it: the new owner fetches it again. So each member
+keeps what it has as far as its fair share goes, and of that rather the partitions with work in hand. Kafka's own round
+robin deals everything out anew whenever somebody comes or goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+import msgspec
+from aiokafka.cluster import ClusterMetadata
+from aiokafka.coordinator.assignors.abstract import AbstractPartitionAssignor
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, ConsumerProtocolMemberMetadata
+
+_VERSION = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a member would like to keep.
+
+    Attributes:
+        busy: partitions in which it has work in hand.
+        owned: partitions that were its own until now.
+    """
+
+    busy: list[int]
+    owned: list[int]
+
+
+def share(partitions: Iterable[int], claims: Mapping[str, Claim]) -> dict[str, list[int]]:
+    """Share partitions among members, so that none has two more than another.
+
+    Args:
+        partitions: all there are.
+        claims: of each member, by its id; at least one.
+    """
+    free = set(partitions)
+    base, extra = divmod(len(free), len(claims))
+    # whoever has most keeps most: those whose share is the larger by one
+    by_holdings = sorted(claims, key=lambda member: (-len({*claims[member].busy, *claims[member].owned}), member))
+    quota = {member: base + (place < extra) for place, member in enumerate(by_holdings)}
+    shares: dict[str, list[int]] = {member: [] for member in claims}
+
+    def grant(member: str, wanted: Iterable[int]) -> None:
+        for partition in wanted:
+            if len(shares[member]) == quota[member]:
+                return
+            if partition in free:
+                free.remove(partition)
+                shares[member].append(partition)
+
+    for member in sorted(claims):
+        grant(member, claims[member].busy)
+    for member in sorted(claims):
+        grant(member, claims[member].owned)
+    for member in sorted(claims):
+        grant(member, sorted(free))
+    return {member: sorted(granted) for member, granted in shares.items()}
+
+
+class FairShare(AbstractPartitionAssignor):  # type: ignore[misc] # aiokafka has no types
+    """The sharing of one topic, as aiokafka asks for it: an object for each consumer, since it remembers.
+
+    Args:
+        busy: says in which partitions this member has work in hand.
+    """
+
+    name = "forebay-fair-share"
+
+    def __init__(self, busy: Callable[[], Collection[int]]) -> None:
+        self._busy = busy
+        self._owned: list[int] = []
+
+    def metadata(self, topics: Iterable[str]) -> ConsumerProtocolMemberMetadata:
+        """Say what this member would like to keep."""
+        claim = Claim(sorted(self._busy()), self._owned)
+        return ConsumerProtocolMemberMetadata(_VERSION, list(topics), msgspec.json.encode(claim))
+
+    def on_assignment(self, assignment: ConsumerProtocolMemberAssignment) -> None:
+        """Remember what this member has."""
+        self._owned = sorted(partition for _, partition in assignment.partitions())
+
+    def assign(
+        self, cluster: ClusterMetadata, members: Mapping[str, ConsumerProtocolMemberMetadata]
+    ) -> dict[str, ConsumerProtocolMemberAssignment]:
+        """Share each topic among those who read it; the group's leader is asked."""
+        granted: dict[str, list[tuple[str, list[int]]]] = {member: [] for member in members}
+        for topic in sorted({topic for metadata in members.values() for topic in metadata.subscription}):
+            claims = {
+                member: _claim(metadata.user_data)
+                for member, metadata in members.items()
+                if topic in metadata.subscription
+            }
+            for member, partitions in share(cluster.partitions_for_topic(topic) or (), claims).items():
+                granted[member].append((topic, partitions))
+        return {member: ConsumerProtocolMemberAssignment(_VERSION, topics, b"") for member, topics in granted.items()}
+
+
+def _claim(user_data: bytes | None) -> Claim:
+    try:
+        return msgspec.json.decode(user_data or b"", type=Claim)
+    except msgspec.MsgspecError:
+        return Claim([], [])
