@@ -83,7 +83,7 @@ def _problem(route: Route, reply: ReplyMessage, record: Record) -> HttpProblem:
     if reply["outcome"] == "CANCELLED":
         return HttpProblem(409, problem["type"], problem["title"], problem["detail"])
     headers = []
-    if problem["type"] == failures.RETRY_LATER and (not_before := header(record, NOT_BEFORE)):
+    if problem["type"] == failures.RETRY_LATER and (not_before := header(record, NOT_BEFORE) or "").isdigit():
         seconds = max(1, math.ceil(int(not_before) / 1000 - time.time()))
         headers.append((b"retry-after", str(seconds).encode()))
     status = _STATUS.get(problem["type"], 422)
@@ -94,8 +94,10 @@ def stages(received: int, trip: Trip, reply: ReplyMessage, answered: int) -> lis
     """Split the time from ``received`` to ``answered`` into the stages of `metrics.STAGES`, in microseconds.
 
     Each stage ends where the next begins, so they always add up to the whole. The clocks of two machines differ: an
-    instant that would lie before the stage's beginning, or after the answer, is taken as that.
+    instant that would lie before the stage's beginning, or after the answer, is taken as that; and so is an answer
+    that would lie before the request.
     """
+    answered = max(answered, received)
     edges = [received]
     produced = min(
         trip.acknowledged or reply["fetched"], reply["fetched"]

@@ -43,6 +43,11 @@ class Waiter:
         self.reply = reply
         self.deadline = deadline
 
+    @property
+    def answered(self) -> bool:
+        """Whether the reply has come; a wait that failed, or was called off, has none."""
+        return self.reply.done() and not self.reply.cancelled() and self.reply.exception() is None
+
 
 class Waiters:
     """The requests that are held, by request id.
@@ -74,7 +79,7 @@ class Waiters:
         if waiter is None:
             return Fate.DUPLICATE if request_id in self._answered else Fate.LATE
         if waiter.reply.done():
-            return Fate.DUPLICATE if waiter.reply.exception() is None else Fate.LATE
+            return Fate.DUPLICATE if waiter.answered else Fate.LATE
         waiter.reply.set_result(record)
         return Fate.TAKEN
 
@@ -93,7 +98,7 @@ class Waiters:
         """Stop holding a request; those that were answered are remembered for a while."""
         waiter = self._waiting.pop(request_id)
         self._deadlines.discard(request_id, waiter.deadline)
-        if waiter.reply.done() and not waiter.reply.cancelled() and waiter.reply.exception() is None:
+        if waiter.answered:
             self._answered[request_id] = None
             if len(self._answered) > REMEMBERED:
                 self._answered.popitem(last=False)
