@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
+
+REPEAT_AFTER = 10.0
+"""Seconds after which the Kafka client may say the same again."""
+
+_REMEMBERED = 100
 
 
 @contextmanager
@@ -56,3 +61,26 @@ def _log_to_stderr() -> None:
     logging.getLogger("aiokafka.consumer.group_coordinator").addFilter(
         lambda record: "GroupCoordinatorNotAvailableError" not in record.getMessage()
     )
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(_thin_out())
+
+
+def _thin_out() -> Callable[[Any], bool]:
+    """Return a log filter that passes on what the Kafka client repeats once in a while.
+
+    While the broker is away it says so many times a second, which would bury everything else.
+    """
+    last: dict[str, float] = {}
+
+    def passes(record: Any) -> bool:
+        if not record.name.startswith("aiokafka"):
+            return True
+        message = record.getMessage()
+        if record.created - last.get(message, 0.0) < REPEAT_AFTER:
+            return False
+        if len(last) >= _REMEMBERED:
+            last.clear()
+        last[message] = record.created
+        return True
+
+    return passes

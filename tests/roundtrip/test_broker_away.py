@@ -65,6 +65,8 @@ async def test_nobody_hangs_and_everything_works_again_afterwards(
     assert processor.process.poll() is None
     assert "noticed" not in site.times_run("on_loop")
     assert "Traceback" not in gateway.output
+    for service in (gateway, processor):
+        assert len(service.output.splitlines()) < 100, "the log can be read"
 
 
 async def _once_answered(client: httpx.AsyncClient, operation: str) -> httpx.Response | None:

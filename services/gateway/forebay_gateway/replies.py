@@ -120,16 +120,15 @@ class Replies:
             before = self._position
             if behind >= STALLED_AFTER:
                 log.warning("replies: nothing read since offset %d of %d; connecting anew", self._position, end)
-                behind = 0
-                await self._reconnect()
-
-    async def _reconnect(self) -> None:
-        stalled, self._consumer = self._consumer, None
-        if stalled is not None:
-            await stalled.stop()
-        await self._connect()
+                behind, self._up = 0, False
+                stalled, self._consumer = self._consumer, None
+                await stalled.stop()
 
     async def _connect(self) -> None:
         consumer = PinnedConsumer(self._settings, self._settings.instance, self._topic, [HELD_PARTITION])
-        await consumer.start({HELD_PARTITION: self._position})
+        try:
+            await consumer.start({HELD_PARTITION: self._position})
+        except BrokerError:
+            await consumer.stop()
+            raise
         self._consumer = consumer

@@ -205,8 +205,11 @@ class TierFetcher:
         }
         for offsets in self._offsets.values():
             offsets.resume()
-        for partition in partitions:
-            self._offsets[partition].resume(await self._consumer.committed(partition))
+        try:
+            for partition in partitions:
+                self._offsets[partition].resume(await self._consumer.committed(partition))
+        except BrokerError as error:  # the consumer itself goes on asking, and begins where the group says
+            log.warning("%s: %s", self.tier, error)
         self._owned = partitions
         self._full = {partition for partition in partitions if self._offsets[partition].full}
         self._paused = frozenset()
