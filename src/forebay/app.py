@@ -14,17 +14,18 @@ import sys
 import types
 import typing
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, cast
+from typing import Annotated, Any, Literal, TypeVar, cast
 from uuid import UUID
 
 import msgspec
 import py_avro_schema
+from fastavro.read import LOGICAL_READERS
 
 from forebay.codec import Schema
 from forebay.errors import AppError
@@ -36,7 +37,10 @@ Handler = TypeVar("Handler", bound=Callable[..., Any])
 JSON = "application/json"
 OCTETS = "application/octet-stream"
 
-_NAME = re.compile(r"^[a-z][a-z0-9_-]{0,63}$")
+_NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
+_WORD = r"[a-z0-9!#$&^_.+-]+"
+_MEDIA_RANGE = re.compile(rf"{_WORD}/(?:{_WORD}|\*)|\*/\*")
+_MEDIA_TYPE = re.compile(rf"{_WORD}/{_WORD}(?: *;[ -~]+)?", re.IGNORECASE)
 _LEFT_TO_AVRO = (bytes, bytearray, datetime, date, time, Decimal, UUID)
 _SCHEMA_OPTIONS = py_avro_schema.Option.MILLISECONDS | py_avro_schema.Option.NO_AUTO_NAMESPACE
 
@@ -130,7 +134,7 @@ class Forebay:
     """
 
     def __init__(self, name: str) -> None:
-        if not _NAME.match(name):
+        if not _NAME.fullmatch(name):
             raise AppError(f"app name {name!r}: it takes a lower-case letter, then up to 63 of a-z, 0-9, '_' and '-'")
         self.name = name
         self._operations: dict[str, Operation] = {}
@@ -163,7 +167,7 @@ class Forebay:
             cpu: run the handler, a plain ``def``, in a process of its own, which is killed at the deadline: for work
                 that
                 keeps a core busy.
-            accepts: media type of the request, for a handler that takes ``bytes``.
+            accepts: media type of the request, for a handler that takes ``bytes``, or a range such as ``image/*``.
             returns: media type of the result, for a handler that gives ``bytes``.
 
         Raises:
@@ -190,14 +194,16 @@ def _declare(
     accepts: str | None,
     returns: str | None,
 ) -> Operation:
-    name = name or handler.__name__
+    name = name or str(getattr(handler, "__name__", type(handler).__name__))
     where = f"operation '{name}'"
-    if not _NAME.match(name):
+    if not _NAME.fullmatch(name):
         raise AppError(f"{where}: a name takes a lower-case letter, then up to 63 of a-z, 0-9, '_' and '-'")
     if tier not in TIERS:
         raise AppError(f"{where}: tier {tier!r} is none of {', '.join(TIERS)}")
-    if not 0 < deadline <= 86_400:
-        raise AppError(f"{where}: deadline {deadline!r} is not between 0 and 86400 seconds")
+    if not isinstance(deadline, int | float) or not 0.001 <= deadline <= 86_400:
+        raise AppError(f"{where}: deadline {deadline!r} is not between 0.001 and 86400 seconds")
+    if inspect.isgeneratorfunction(handler) or inspect.isasyncgenfunction(handler):
+        raise AppError(f"{where}: the handler is a generator; it returns one result")
     on_loop = inspect.iscoroutinefunction(handler)
     if cpu and on_loop:
         raise AppError(f"{where}: cpu=True runs the handler in a process, so it must be a plain def")
@@ -206,10 +212,17 @@ def _declare(
         raise AppError(
             f"{where}: the handler takes the request and, if it likes, the job; not {len(parameters)} parameters"
         )
+    for parameter in parameters:
+        if parameter.kind not in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
+            raise AppError(f"{where}: the handler gets its arguments by position, which '{parameter}' does not take")
     try:
         hints = typing.get_type_hints(handler, include_extras=True)
     except NameError as error:
         raise AppError(f"{where}: its types cannot be resolved: {error}") from error
+    for parameter in parameters[1:]:
+        hint = hints.get(parameter.name, Job)
+        if Job not in (hint, *typing.get_args(hint)):
+            raise AppError(f"{where}: the second parameter, '{parameter}', is for the Job")
     return Operation(
         name=name,
         app=app,
@@ -226,7 +239,11 @@ def _declare(
 
 def _body(where: str, side: str, hint: Any, media_type: str | None, option: str, app: str) -> Body:
     if hint is bytes:
-        return Body(media_type or OCTETS, bytes, None)
+        media_type = (media_type or OCTETS).lower() if option == "accepts" else media_type or OCTETS
+        if not (_MEDIA_RANGE if option == "accepts" else _MEDIA_TYPE).fullmatch(media_type):
+            takes = "a media type without parameters, or a range" if option == "accepts" else "a media type"
+            raise AppError(f"{where}: {option}={media_type!r} is not {takes}")
+        return Body(media_type, bytes, None)
     if not (isinstance(hint, type) and dataclasses.is_dataclass(hint)):
         shown = "missing" if hint is None else repr(hint)
         raise AppError(f"{where}: the type of its {side} is {shown}; it takes a dataclass or bytes")
@@ -258,19 +275,24 @@ def _resolve_annotations(dataclass_type: type, inside: frozenset[type] = frozens
 
 
 def _refer(hint: Any, inside: frozenset[type]) -> Any:
-    if hint in inside:
-        return hint.__name__
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        if hint in inside:
+            return hint.__name__
         _resolve_annotations(hint, inside)
         return hint
+    if typing.get_origin(hint) is Literal:
+        return hint
     arguments = typing.get_args(hint)
+    if typing.get_origin(hint) is tuple and arguments[-1] is not Ellipsis:
+        raise TypeError(f"{hint} is several values of a type each, which takes a dataclass")
+    if typing.get_origin(hint) is Annotated:
+        referred_to = _refer(arguments[0], inside)
+        return hint if referred_to is arguments[0] else Annotated[(referred_to, *arguments[1:])]
     referred = tuple(_refer(argument, inside) for argument in arguments)
     if all(new is old for new, old in zip(referred, arguments, strict=True)):
         return hint
     if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
         return typing.Union[referred]  # noqa: UP007 - a string cannot stand at either side of |
-    if typing.get_origin(hint) is Annotated:
-        return Annotated[(referred[0], *arguments[1:])]
     return typing.get_origin(hint)[referred]
 
 
@@ -279,7 +301,22 @@ def _derive_schema(dataclass_type: type, app: str) -> Schema:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it cannot check the default of a recursive field, and says so
         text = py_avro_schema.generate(dataclass_type, namespace=app.replace("-", "_"), options=_SCHEMA_OPTIONS)
-    return Schema(json.dumps(_tidy(json.loads(text))))
+    schema = _tidy(json.loads(text))
+    for unreadable in _unreadable_types(schema):
+        raise TypeError(f"there is no way to read or write {unreadable}")
+    return Schema(json.dumps(schema))
+
+
+def _unreadable_types(schema: Any) -> Iterator[str]:
+    """Find what Avro can name, but fastavro does not turn into Python and back."""
+    if isinstance(schema, list):
+        for entry in schema:
+            yield from _unreadable_types(entry)
+    elif isinstance(schema, dict):
+        if "logicalType" in schema and f"{schema['type']}-{schema['logicalType']}" not in LOGICAL_READERS:
+            yield f"the logical type '{schema['logicalType']}' of {schema.get('name', schema['type'])}"
+        for key in ("type", "items", "values", "fields"):
+            yield from _unreadable_types(schema.get(key))
 
 
 def _tidy(schema: Any) -> Any:
@@ -316,6 +353,8 @@ def load_app(reference: str, app_dir: Path | None = None) -> Forebay:
     """
     module_name, _, attribute = reference.partition(":")
     attribute = attribute or "app"
+    if not all(part.isidentifier() for part in module_name.split(".")):
+        raise AppError(f"app '{reference}': '{module_name}' is not the name of a module; it takes module:attribute")
     directory = str((app_dir or Path.cwd()).resolve())
     if directory not in sys.path:
         sys.path.insert(0, directory)

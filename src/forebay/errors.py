@@ -29,6 +29,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -209,7 +210,9 @@ class Reject(HandlerOutcome):
 
     def __init__(self, reason: str | Problem) -> None:
         self.problem = (
-            reason if isinstance(reason, Problem) else Problem("rejected", "The handler rejected the request", reason)
+            reason
+            if isinstance(reason, Problem)
+            else Problem("rejected", "The handler rejected the request", str(reason))
         )
         if self.problem.type in failures.OWN:
             raise ValueError(f"a problem of type '{self.problem.type}' is Forebay's own to report")
@@ -227,8 +230,8 @@ class RetryAfter(HandlerOutcome):
     retriable = True
 
     def __init__(self, seconds: float, reason: str = "the handler asked for a later run") -> None:
-        if not seconds > 0:
-            raise ValueError(f"RetryAfter takes more than 0 seconds, not {seconds}")
+        if not 0 < seconds < math.inf:
+            raise ValueError(f"RetryAfter takes more than 0 seconds, and an end to them, not {seconds}")
         super().__init__(reason)
         self.seconds = seconds
-        self.reason = reason
+        self.reason = str(reason)

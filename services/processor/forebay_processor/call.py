@@ -90,9 +90,11 @@ def failure_of(error: BaseException) -> Failure:
     The text of one that is a surprise may hold secrets, so the caller is told its type only.
     """
     if isinstance(error, Reject):
-        return Failure(error.problem)
+        problem = error.problem
+        detail = None if problem.detail is None else _plain(problem.detail)
+        return Failure(Problem(_plain(problem.type), _plain(problem.title), detail))
     if isinstance(error, RetryAfter):
-        problem = Problem(failures.RETRY_LATER, "The job could not be done now", error.reason)
+        problem = Problem(failures.RETRY_LATER, "The job could not be done now", _plain(error.reason))
         return Failure(problem, retry_after=error.seconds)
     trace = "".join(traceback.format_exception(error))
     if isinstance(error, UnusableResult):
@@ -102,6 +104,11 @@ def failure_of(error: BaseException) -> Failure:
         return Failure(problem, traceback=trace)
     problem = Problem(failures.HANDLER_FAILED, "The handler failed", f"it raised {type(error).__name__}")
     return Failure(problem, traceback=trace)
+
+
+def _plain(text: object) -> str:
+    """Make of what a handler says something that can be sent, whatever it is."""
+    return str(text).encode("utf-8", "replace").decode()
 
 
 _operations: dict[str, Operation] = {}
