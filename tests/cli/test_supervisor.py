@@ -80,8 +80,14 @@ async def running(what: Plan, lines: Lines) -> AsyncIterator[Supervisor]:
             supervisor.stop()
 
 
-def children() -> list[psutil.Process]:
-    return psutil.Process().children()
+Children = Callable[[], list[psutil.Process]]
+
+
+@pytest.fixture
+def children() -> Children:
+    """The processes that were started since the test began: a broker of the whole run may be there, too."""
+    others = psutil.Process().children()
+    return lambda: [child for child in psutil.Process().children() if child not in others]
 
 
 async def test_lines_of_both_streams_are_passed_on_with_the_name_of_the_program() -> None:
@@ -102,7 +108,7 @@ async def test_a_line_of_any_length_and_any_bytes_is_passed_on() -> None:
     assert odd == "\N{REPLACEMENT CHARACTER}"
 
 
-async def test_a_program_that_was_killed_is_started_again() -> None:
+async def test_a_program_that_was_killed_is_started_again(children: Children) -> None:
     lines = Lines()
     async with running(plan(program("p", FOREVER)), lines):
         await until(lambda: lines.of("p") == ["up"])
@@ -112,7 +118,9 @@ async def test_a_program_that_was_killed_is_started_again() -> None:
     assert lines.of("forebay") == ["p was ended by SIGKILL; starting it again in 0.01 s"]
 
 
-async def test_what_a_dead_program_had_started_is_killed_before_it_is_started_again(tmp_path: Path) -> None:
+async def test_what_a_dead_program_had_started_is_killed_before_it_is_started_again(
+    tmp_path: Path, children: Children
+) -> None:
     note = tmp_path / "grandchild"
     code = f"""
 import pathlib, subprocess, sys, time
@@ -132,7 +140,7 @@ time.sleep(600)
         assert not alive(int(note.read_text()))
 
 
-async def test_a_program_that_ends_again_and_again_is_given_up_and_the_others_are_stopped() -> None:
+async def test_a_program_that_ends_again_and_again_is_given_up_and_the_others_are_stopped(children: Children) -> None:
     lines = Lines()
     dies = "print('forebay: nobody answers', flush=True)\nraise SystemExit(1)"
     with pytest.raises(ForebayError) as raised:
@@ -150,7 +158,7 @@ async def test_a_users_mistake_is_not_tried_again_and_its_sentence_is_shown() ->
     assert lines.of("p") == ["forebay: there is no such app"]
 
 
-async def test_they_stop_in_order_and_each_step_waits_for_the_one_before() -> None:
+async def test_they_stop_in_order_and_each_step_waits_for_the_one_before(children: Children) -> None:
     lines = Lines()
     slow, quick = SAYS_HOW_IT_ENDS.format(delay=0.3), SAYS_HOW_IT_ENDS.format(delay=0)
     what = plan(program("p", slow), gateways=(program("g", slow),), broker=program("b", quick))
@@ -160,7 +168,7 @@ async def test_they_stop_in_order_and_each_step_waits_for_the_one_before() -> No
     assert children() == []
 
 
-async def test_a_stubborn_program_is_killed_after_its_bound() -> None:
+async def test_a_stubborn_program_is_killed_after_its_bound(children: Children) -> None:
     lines = Lines()
     async with running(plan(program("p", STUBBORN, stop_within=0.2)), lines):
         await until(lambda: lines.of("p") == ["up"])
@@ -211,7 +219,7 @@ async def test_ready_is_reported_once_every_program_is(tmp_path: Path) -> None:
         supervisor.stop()
 
 
-async def test_it_can_be_stopped_while_something_is_not_ready_yet() -> None:
+async def test_it_can_be_stopped_while_something_is_not_ready_yet(children: Children) -> None:
     lines = Lines()
     broker = program("b", FOREVER, ready_line=re.compile("never"))
     async with running(plan(program("p", FOREVER), broker=broker), lines):
@@ -220,7 +228,7 @@ async def test_it_can_be_stopped_while_something_is_not_ready_yet() -> None:
     assert children() == []
 
 
-async def test_it_can_be_stopped_before_anything_has_started() -> None:
+async def test_it_can_be_stopped_before_anything_has_started(children: Children) -> None:
     async with running(plan(program("p", FOREVER)), Lines()):
         pass
     assert children() == []
