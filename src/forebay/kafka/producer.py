@@ -39,6 +39,7 @@ METADATA_BOUND = 10.0
 """Seconds after which a topic that the cluster answers nothing about counts as unknown."""
 
 _RECORD_OVERHEAD = 256
+_HEADER_OVERHEAD = 8
 
 
 class _Outgoing(NamedTuple):
@@ -104,6 +105,7 @@ class Producer:
             linger_ms=0,
         )
         self._loop = asyncio.get_running_loop()
+        self._large = settings.max_message_bytes // 2
         self._lanes: dict[tuple[str, int | None], _Lane] = {}
         self._buffered = 0
         self._empty = asyncio.Event()
@@ -147,6 +149,8 @@ class Producer:
             BrokerUnavailable: too much waits for the broker already.
         """
         size = len(key) + len(value or b"") + _RECORD_OVERHEAD
+        if size > self._large:  # only there can what the headers weigh make a difference
+            size += sum(len(name) + len(content) + _HEADER_OVERHEAD for name, content in headers)
         if size > self._settings.max_message_bytes:
             raise MessageTooLarge(len(value or b""), self._settings.max_message_bytes)
         if self._buffered + size > BUFFER_BYTES:
