@@ -20,6 +20,7 @@ class OnePartition(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.end = 0
+        self.begin_of_topic = 0
         self.group: int | None = None
         self.answered: set[int] = set()
         self.waiting: list[int] = []
@@ -27,6 +28,7 @@ class OnePartition(RuleBasedStateMachine):
         self.answered_here: set[int] = set()
         self.offsets = PartitionOffsets(WINDOW)
         self.owned = False
+        self.group_is_known = True
         self.position = 0
 
     @initialize(committed=st.none() | st.integers(0, 3))
@@ -85,7 +87,7 @@ class OnePartition(RuleBasedStateMachine):
     def commit(self) -> None:
         position = self.offsets.committable
         if position is not None:
-            assert self.group is None or position > self.group
+            assert self.group is None or position > self.group or not self.group_is_known
             self.group = position
             self.offsets.committed(position)
         assert self.offsets.committable is None
@@ -101,18 +103,27 @@ class OnePartition(RuleBasedStateMachine):
 
     @precondition(lambda self: not self.owned)
     @rule(data=st.data())
+    def old_records_go(self, data: st.DataObject) -> None:
+        """The topic keeps records for so long: fetching begins after those that are gone, and they are nobody's."""
+        gone = data.draw(st.integers(self.group or 0, self.end), "gone")
+        self.begin_of_topic = max(self.begin_of_topic, gone)
+        self.answered.update(range(self.begin_of_topic))
+
+    @precondition(lambda self: not self.owned)
+    @rule(data=st.data())
     def another_owner_works_and_commits(self, data: st.DataObject) -> None:
         self.group = data.draw(st.integers(self.group or 0, self.end), "committed")
         self.answered.update(range(self.group))
 
     @precondition(lambda self: not self.owned)
-    @rule(early=st.integers(0, 2))
-    def comes_back(self, early: int) -> None:
-        """Records may be fetched before the committed offset is known here."""
-        self.owned, self.position = True, self.group or 0
+    @rule(early=st.integers(0, 2), known=st.booleans())
+    def comes_back(self, early: int, known: bool = True) -> None:
+        """Records may be fetched before the committed offset is known here, or it may not become known at all."""
+        self.owned, self.position, self.group_is_known = True, max(self.group or 0, self.begin_of_topic), known
         self.offsets.resume()
         self.fetch(early)
-        self.offsets.resume(self.group)
+        if known:
+            self.offsets.resume(self.group)
 
     @precondition(lambda self: not self.owned)
     @rule()
@@ -146,6 +157,7 @@ class OnePartition(RuleBasedStateMachine):
         """Whatever happened: when all is fetched and settled, all is committed, and nobody was left out."""
         if not self.owned:
             self.comes_back(early=0)
+        self.append(1)  # what went from the topic is only noticed by what comes after it
         for _ in range(2 * self.end + 2):
             self.fetch(WINDOW)
             for offset in [*self.waiting, *sorted(self.running, reverse=True)]:
@@ -231,6 +243,16 @@ def test_a_topic_that_began_anew_is_read_from_its_beginning() -> None:
 def test_a_topic_that_began_anew_while_nobody_looked_is_read_from_its_beginning() -> None:
     offsets = fetched(committed=100)
     assert offsets.add(0)
+
+
+def test_what_was_handed_back_and_is_not_fetched_again_holds_nothing_up() -> None:
+    offsets = fetched(0, 1, 2)
+    offsets.hand_back([0, 2])
+    offsets.resume()
+    assert offsets.add(5)
+    assert offsets.committable == 1
+    offsets.settle(1)
+    assert offsets.committable == 5
 
 
 def test_settling_what_is_not_in_hand_changes_nothing() -> None:

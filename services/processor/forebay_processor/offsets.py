@@ -78,7 +78,9 @@ class PartitionOffsets:
         """
         if offset < self._expected:
             self._start_over()  # offsets only ever grow, unless the topic itself began anew
-        self._expected = offset + 1
+        self._expected = offset
+        self._advance()
+        self._expected += 1
         if self._next is None or offset >= self._next:
             self._order.append(offset)
             self._states[offset] = _State.IN_HAND
@@ -93,7 +95,7 @@ class PartitionOffsets:
         """Mark an offset as done with; one that is not known, because the partition went away, is passed over."""
         if offset in self._states:
             self._states[offset] = _State.SETTLED
-            self._drop_settled()
+            self._advance()
 
     def committed(self, offset: int) -> None:
         """Note that the group has committed ``offset``."""
@@ -101,15 +103,23 @@ class PartitionOffsets:
             self._committed = offset
             while self._order and self._order[0] < offset:
                 del self._states[self._order.popleft()]
-            self._drop_settled()
+            self._advance()
             self._next = max(self._next or 0, offset)
 
     def hand_back(self, offsets: Iterable[int]) -> None:
-        """Give up offsets whose jobs were not started: whoever owns the partition next fetches them, perhaps we."""
+        """Give up offsets whose jobs were not started: whoever owns the partition next fetches them, perhaps we.
+
+        Those that are passed by when we fetch again were another owner's to settle, or are gone from the topic.
+        """
+        self._expected = 0
         for offset in offsets:
             if self._states.get(offset) is _State.IN_HAND:
                 self._states[offset] = _State.HANDED_BACK
 
-    def _drop_settled(self) -> None:
-        while self._order and self._states[self._order[0]] is _State.SETTLED:
+    def _advance(self) -> None:
+        """Take out what is settled, and what fetching has passed by, up to the first offset that is still open."""
+        while self._order and (
+            (state := self._states[self._order[0]]) is _State.SETTLED
+            or (state is _State.HANDED_BACK and self._order[0] < self._expected)
+        ):
             del self._states[self._order.popleft()]
