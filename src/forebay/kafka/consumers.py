@@ -160,6 +160,7 @@ class GroupConsumer:
             max_partition_fetch_bytes=settings.max_message_bytes,
         )
         self._listener = _Listener(on_revoked, on_assigned)
+        self._committing: asyncio.Future[None] | None = None
 
     async def start(self) -> None:
         """Connect and join the group; partitions come by ``on_assigned``."""
@@ -204,7 +205,13 @@ class GroupConsumer:
         commits = {TopicPartition(self.topic, partition): offset for partition, offset in offsets.items()}
         try:
             async with asyncio.timeout(timeout):
-                await self._consumer.commit(commits)
+                # a commit that was sent cannot be called back, so it is not cancelled, and the next one waits for it
+                while self._committing is not None and not self._committing.done():
+                    await asyncio.wait([self._committing])
+                committing = self._committing = asyncio.ensure_future(self._consumer.commit(commits))
+                committing.add_done_callback(_retrieve)
+                await asyncio.wait([committing])
+                committing.result()
         except (CommitFailedError, IllegalStateError):
             return False
         except TimeoutError:
@@ -226,6 +233,12 @@ async def _first(consumer: AIOKafkaConsumer, topic: str) -> Record:
         return cast(Record, await consumer.getone())
     except KafkaError as error:
         raise BrokerUnavailable(f"reading {topic}: {error or type(error).__name__}") from error
+
+
+def _retrieve(committing: asyncio.Future[None]) -> None:
+    """Take note of how a commit ended, also when nobody waits for it any more."""
+    if not committing.cancelled():
+        committing.exception()
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has no types
