@@ -260,3 +260,12 @@ def test_settling_what_is_not_in_hand_changes_nothing() -> None:
     offsets.settle(17)
     assert offsets.committable == 0
     assert len(offsets) == 2
+
+
+def test_what_was_handed_back_is_still_open_while_another_job_settles() -> None:
+    offsets = fetched(0, 1)
+    offsets.hand_back([1])
+    offsets.settle(0)
+    assert offsets.committable == 1
+    offsets.resume(0)
+    assert [offsets.add(offset) for offset in (0, 1)] == [False, True]
