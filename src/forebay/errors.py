@@ -235,3 +235,7 @@ class RetryAfter(HandlerOutcome):
         super().__init__(reason)
         self.seconds = seconds
         self.reason = str(reason)
+
+    def __reduce__(self) -> tuple[type[RetryAfter], tuple[float, str]]:
+        """Come out of an app's own process pool as it went in."""
+        return RetryAfter, (self.seconds, self.reason)
