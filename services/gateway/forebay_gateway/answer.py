@@ -86,8 +86,11 @@ def _problem(route: Route, reply: ReplyMessage, record: Record) -> HttpProblem:
     if problem["type"] == failures.RETRY_LATER and (not_before := header(record, NOT_BEFORE) or "").isdigit():
         seconds = max(1, math.ceil(int(not_before) / 1000 - time.time()))
         headers.append((b"retry-after", str(seconds).encode()))
-    status = _STATUS.get(problem["type"], 422)
-    return HttpProblem(status, problem["type"], problem["title"], problem["detail"], headers=headers)
+    status = _STATUS.get(problem["type"])
+    told = HttpProblem(status or 422, problem["type"], problem["title"], problem["detail"], headers=headers)
+    if status is None:
+        told.outcome = "rejected"
+    return told
 
 
 def stages(received: int, trip: Trip, reply: ReplyMessage, answered: int) -> list[int]:

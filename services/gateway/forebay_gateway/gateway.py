@@ -83,7 +83,7 @@ class Gateway:
                 if spans.recording:
                     spans.returned(record, seen)
         except HttpProblem as problem:
-            outcome = problem.kind
+            outcome = problem.outcome
             response = Answer(problem.status, problems.MEDIA_TYPE, problem.body())
             extra.extend(problem.headers)
             if not trip.published:

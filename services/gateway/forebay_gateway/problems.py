@@ -44,6 +44,8 @@ class HttpProblem(ForebayError):
         self.detail = detail
         self.headers = headers
         self.members = members
+        self.outcome = kind
+        """What the metrics call it: the kind, unless a handler may choose that freely."""
 
     def body(self) -> bytes:
         """Return the problem as JSON."""

@@ -167,7 +167,7 @@ class TierFetcher:
             except CodecError as error:
                 self._on_undecodable(self, record, error)
                 continue
-            attempt = header(record, ATTEMPT) if len(record.headers) > 1 else None
+            attempt = header(record, ATTEMPT)
             self._scheduler.offer(
                 Work(
                     job=job,
