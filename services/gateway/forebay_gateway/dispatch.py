@@ -14,6 +14,7 @@ from forebay.kafka import Headers, Producer, Record
 from forebay.messages import JobMessage, encode_job
 from forebay.settings import Settings
 from forebay_gateway import problems
+from forebay_gateway.replies import Replies
 from forebay_gateway.route import Route
 from forebay_gateway.validate import ValidRequest
 from forebay_gateway.waiters import DeadlinePassed, Waiters
@@ -47,18 +48,16 @@ class Dispatcher:
         settings: the namespace, the name of this instance, and how large a request may be.
         producer: where the jobs go.
         waiters: where the replies come in.
-        link_is_up: whether the broker answers at present.
+        replies: brings them home; nothing is sent while it cannot.
     """
 
-    def __init__(
-        self, settings: Settings, producer: Producer, waiters: Waiters, link_is_up: Callable[[], bool]
-    ) -> None:
+    def __init__(self, settings: Settings, producer: Producer, waiters: Waiters, replies: Replies) -> None:
         self._prefix = f"{settings.instance}-"
         self._reply_topic = names.replies(settings.namespace, settings.instance)
         self._max_body = settings.max_body_bytes
         self._producer = producer
         self._waiters = waiters
-        self._link_is_up = link_is_up
+        self._replies = replies
         self._loop = asyncio.get_running_loop()
 
     def begin(self) -> Trip:
@@ -85,7 +84,7 @@ class Dispatcher:
         Raises:
             HttpProblem: 413, 503 or 504.
         """
-        if not self._link_is_up():
+        if not self._replies.up:
             raise problems.broker_away("the broker does not answer at present; nothing was produced")
         now = time.time_ns()
         value = encode_job(self._job(trip, route, request, now // 1_000_000))
@@ -94,6 +93,7 @@ class Dispatcher:
         def delivered(error: BrokerError | None) -> None:
             if error is None:
                 trip.acknowledged = time.time_ns() // 1000
+                self._replies.expect()
             else:
                 self._waiters.fail(trip.key, error)
             if on_delivery is not None:

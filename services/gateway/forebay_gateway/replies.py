@@ -10,7 +10,7 @@ import asyncio
 import logging
 
 from forebay.errors import BrokerError
-from forebay.kafka import Arrivals, PinnedConsumer, Record
+from forebay.kafka import Arrivals, Lull, PinnedConsumer, Record
 from forebay.settings import Settings
 from forebay_gateway.metrics import Metrics
 from forebay_gateway.waiters import Fate, Waiters
@@ -24,6 +24,8 @@ WATCH_INTERVAL = 1.0
 """Seconds between two looks at the consumer and the broker."""
 WATCH_BOUND = 3.0
 """Seconds within which the broker must answer to count as there."""
+REST = 0.05
+"""Seconds at most without a look for replies while nobody waits for one."""
 STALLED_AFTER = 3
 """Looks in a row at which there was something to read and nothing was read: then the consumer is made anew."""
 
@@ -46,6 +48,7 @@ class Replies:
         self._consumer: PinnedConsumer | None = None
         self._position = 0
         self._up = False
+        self._lull = Lull(REST)
 
     @property
     def up(self) -> bool:
@@ -72,7 +75,7 @@ class Replies:
 
     async def read(self) -> None:
         """Take in replies until cancelled; run it as a task."""
-        arrivals = Arrivals(self._take)
+        arrivals = Arrivals(self._take, self._rest)
         while True:
             consumer = self._consumer
             if consumer is None:
@@ -84,6 +87,16 @@ class Replies:
                 if consumer is self._consumer:
                     log.warning("replies: %s", error)
                     await asyncio.sleep(WATCH_INTERVAL)
+
+    def expect(self) -> None:
+        """Look for replies again: the broker has a job that will have one."""
+        self._lull.end()
+
+    async def _rest(self) -> None:
+        """Let the answer go first; while nobody waits for another one, the next look had better not be in its way."""
+        await asyncio.sleep(0)
+        if not len(self._waiters):
+            await self._lull.wait()
 
     def _take(self, records: list[Record]) -> None:
         for record in records:

@@ -62,7 +62,7 @@ async def serve(settings: Settings, stop: asyncio.Event | None = None) -> None:
             for part in (producer, replies, catalog):
                 stack.push_async_callback(part.stop)
                 await part.start()
-            dispatcher = Dispatcher(settings, producer, waiters, lambda: replies.up)
+            dispatcher = Dispatcher(settings, producer, waiters, replies)
             spans = Spans(provider, settings.namespace)
             gateway = Gateway(router, dispatcher, spans, metrics, settings.max_body_bytes)
             background = (catalog.follow(), replies.read(), replies.watch(), waiters.keep_deadlines())

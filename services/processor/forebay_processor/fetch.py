@@ -14,7 +14,7 @@ from collections.abc import Callable
 import forebay_schemas.topics as names
 from forebay import tracing
 from forebay.errors import BrokerError, CodecError
-from forebay.kafka import Arrivals, GroupConsumer, Record, header
+from forebay.kafka import Arrivals, GroupConsumer, Lull, Record, header
 from forebay.messages import decode_job
 from forebay.settings import Settings
 from forebay_processor.offsets import PartitionOffsets
@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 
 WINDOW = 1000
 """Offsets of a partition that may be outstanding: so many jobs at most run twice after a crash."""
+
+REST = 0.002
+"""Seconds at most that a job which came alone has for its reply before the next look for jobs."""
 
 _POLL = 0.5
 _BACK_OFF = 0.5
@@ -64,6 +67,7 @@ class TierFetcher:
         self._full: set[int] = set()
         self._accepting = True
         self._room = asyncio.Event()
+        self._lull = Lull(REST)
         self._consumer = GroupConsumer(
             settings,
             processor,
@@ -95,6 +99,7 @@ class TierFetcher:
 
     def settle(self, record: Record) -> None:
         """Mark a record as done with."""
+        self._lull.end()
         offsets = self._offsets.get(record.partition)
         if offsets is not None:
             offsets.settle(record.offset)
@@ -103,7 +108,7 @@ class TierFetcher:
 
     async def run(self) -> None:
         """Fetch until cancelled; run it as a task."""
-        arrivals = Arrivals(self._take)
+        arrivals = Arrivals(self._take, self._lull.wait)
         while True:
             room = self._scheduler.room(self.tier) if self._accepting else 0
             self._hold(room)

@@ -7,7 +7,8 @@ and Forebay's own errors; it decides nothing.
 from __future__ import annotations
 
 from forebay.kafka.admin import Admin, TopicDescription, probe
-from forebay.kafka.consumers import Arrivals, GroupConsumer, PinnedConsumer
+from forebay.kafka.arrivals import Arrivals, Lull
+from forebay.kafka.consumers import GroupConsumer, PinnedConsumer
 from forebay.kafka.producer import Producer
 from forebay.kafka.records import Headers, Record, header
 
@@ -16,6 +17,7 @@ __all__ = [
     "Arrivals",
     "GroupConsumer",
     "Headers",
+    "Lull",
     "PinnedConsumer",
     "Producer",
     "Record",

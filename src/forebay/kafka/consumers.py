@@ -15,56 +15,6 @@ from forebay.kafka.records import Record
 from forebay.kafka.sharing import FairShare
 from forebay.settings import Settings
 
-CALM_AFTER = 16
-"""Records in a row that came alone, after which they are taken to come one at a time."""
-
-GATHER_PER_RECORD = 0.00005
-GATHER_AT_MOST = 0.008
-
-
-def pause_after(records: int) -> float:
-    """Return how many seconds to wait before the next fetch, after one that brought so many records.
-
-    Under load it is requests to the broker that cost. What waits a little comes in a larger batch, and a reader that
-    just took a batch has work to do in the meantime. After a few the next fetch follows at once, so that an idle system
-    answers as fast as it can.
-    """
-    return min(GATHER_AT_MOST, records * GATHER_PER_RECORD)
-
-
-class Arrivals:
-    """Takes records in as soon as they arrive, in a rhythm that fits the load.
-
-    While records come one at a time, each is taken in before we look for more, so that nothing comes between it and its
-    answer. Otherwise what has arrived is taken in together, so that what follows from it goes together, too.
-
-    Args:
-        take: is given the records.
-    """
-
-    def __init__(self, take: Callable[[list[Record]], None]) -> None:
-        self._take = take
-        self._alone = 0
-
-    async def next(self, consumer: PinnedConsumer | GroupConsumer, limit: int | None = None) -> None:
-        """Wait, without a bound, for something to arrive, and take it in; at most ``limit`` records."""
-        records = [await consumer.first()]
-        if self._alone >= CALM_AFTER:
-            self._take(records)
-            await asyncio.sleep(0)
-            records = []
-        rest: list[Record] = []
-        try:
-            if limit != 1:
-                rest = await consumer.fetch(0, None if limit is None else limit - 1)
-        finally:  # whatever befalls the second look, what the first one brought is not lost
-            self._alone = 0 if rest else self._alone + 1
-            records += rest
-            if records:
-                self._take(records)
-        await asyncio.sleep(pause_after(len(records)))
-
-
 class PinnedConsumer:
     """Reads given partitions of one topic by ``assign()``: no group, so no rebalance can move it."""
 

@@ -1,0 +1,91 @@
+"""The rhythm in which records are read: one at a time as fast as can be, many at a time together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from forebay.kafka.consumers import GroupConsumer, PinnedConsumer
+from forebay.kafka.records import Record
+
+CALM_AFTER = 16
+"""Records in a row that came alone, after which they are taken to come one at a time."""
+
+GATHER_PER_RECORD = 0.00005
+GATHER_AT_MOST = 0.008
+
+
+def pause_after(records: int) -> float:
+    """Return how many seconds to wait before the next fetch, after one that brought so many records.
+
+    Under load it is requests to the broker that cost. What waits a little comes in a larger batch, and a reader that
+    just took a batch has work to do in the meantime. After a few the next fetch follows at once, so that an idle system
+    answers as fast as it can.
+    """
+    return min(GATHER_AT_MOST, records * GATHER_PER_RECORD)
+
+
+class Arrivals:
+    """Takes records in as soon as they arrive, in a rhythm that fits the load.
+
+    While records come one at a time, each is taken in before we look for more, so that nothing comes between it and its
+    answer: asking the broker for more costs about as much as all the rest of a record, here and at the broker. Otherwise
+    what has arrived is taken in together, so that what follows from it goes together, too.
+
+    Args:
+        take: is given the records.
+        rest: is awaited after a record that came alone, before we look for more: it lets the answer go first.
+    """
+
+    def __init__(self, take: Callable[[list[Record]], None], rest: Callable[[], Awaitable[None]]) -> None:
+        self._take = take
+        self._rest = rest
+        self._alone = 0
+
+    async def next(self, consumer: PinnedConsumer | GroupConsumer, limit: int | None = None) -> None:
+        """Wait, without a bound, for something to arrive, and take it in; at most ``limit`` records."""
+        records = [await consumer.first()]
+        if self._alone >= CALM_AFTER:
+            self._take(records)
+            await self._rest()
+            records = []
+        rest: list[Record] = []
+        try:
+            if limit != 1:
+                rest = await consumer.fetch(0, None if limit is None else limit - 1)
+        finally:  # whatever befalls the second look, what the first one brought is not lost
+            self._alone = 0 if rest else self._alone + 1
+            records += rest
+            if records:
+                self._take(records)
+        await asyncio.sleep(pause_after(len(records)))
+
+
+class Lull:
+    """A wait for something that is about to happen, with a bound in case it does not.
+
+    Args:
+        bound: seconds that it may last.
+    """
+
+    __slots__ = ("_bound", "_ended", "_loop")
+
+    def __init__(self, bound: float) -> None:
+        self._bound = bound
+        self._loop = asyncio.get_running_loop()
+        self._ended: asyncio.Future[None] | None = None
+
+    async def wait(self) -> None:
+        """Wait until `end` is called, or for as long as the bound says."""
+        self._ended = self._loop.create_future()
+        timer = self._loop.call_later(self._bound, self.end)
+        try:
+            await self._ended
+        finally:
+            self._ended = None
+            timer.cancel()
+
+    def end(self) -> None:
+        """End the wait, if there is one."""
+        if self._ended is not None and not self._ended.done():
+            self._ended.set_result(None)
