@@ -10,10 +10,9 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from forebay.messages import ReplyMessage
 from forebay_gateway import problems
 from forebay_gateway.answer import Answer, answer, read, stages
-from forebay_gateway.dispatch import Dispatcher, Trip
+from forebay_gateway.dispatch import Dispatcher
 from forebay_gateway.metrics import STAGES, Metrics
 from forebay_gateway.problems import HttpProblem, RawHeaders
 from forebay_gateway.route import Route, Router
@@ -70,6 +69,7 @@ class Gateway:
         trip = self._dispatcher.begin()
         extra: RawHeaders = [(b"forebay-request-id", trip.key)]
         outcome = "completed"
+        durations: list[int] | None = None
         try:
             request = await validate(route, headers, receive, self._max_body)
             on_delivery = spans.delivered if spans.recording else None
@@ -79,7 +79,8 @@ class Gateway:
             try:
                 response = answer(route, reply, record)
             finally:
-                extra.append((b"server-timing", self._split(route, received, trip, reply)))
+                durations = stages(received, trip, reply, time.time_ns() // 1000)
+                extra.append((b"server-timing", _server_timing(durations)))
                 if spans.recording:
                     spans.returned(record, seen)
         except HttpProblem as problem:
@@ -90,15 +91,11 @@ class Gateway:
                 self._metrics.rejected(outcome).inc()
         await _respond(send, response, extra)
         self._metrics.answered(route.operation, outcome).inc()
+        if durations is not None:
+            self._metrics.stages.observe(route.tier, durations)
         if spans.recording:
             error = None if outcome == "completed" else outcome
             spans.answered(response.status, trip.request_id, error)
-
-    def _split(self, route: Route, received: int, trip: Trip, reply: ReplyMessage) -> bytes:
-        """Split the wall time by stage: into the histograms, and as a ``Server-Timing`` field (milliseconds)."""
-        durations = stages(received, trip, reply, time.time_ns() // 1000)
-        self._metrics.stages.observe(route.tier, durations)
-        return _SERVER_TIMING % tuple(duration / 1000 for duration in durations)
 
 
 async def _respond(send: Send, response: Answer, extra: RawHeaders) -> None:
@@ -109,3 +106,8 @@ async def _respond(send: Send, response: Answer, extra: RawHeaders) -> None:
     ]
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
     await send({"type": "http.response.body", "body": response.body})
+
+
+def _server_timing(durations: list[int]) -> bytes:
+    """Return the durations of the stages, in microseconds, as a ``Server-Timing`` field, which has milliseconds."""
+    return _SERVER_TIMING % tuple([duration / 1000 for duration in durations])

@@ -15,6 +15,7 @@ from forebay.kafka.records import Record
 from forebay.kafka.sharing import FairShare
 from forebay.settings import Settings
 
+
 class PinnedConsumer:
     """Reads given partitions of one topic by ``assign()``: no group, so no rebalance can move it."""
 
