@@ -94,6 +94,16 @@ def test_every_default_instance_name_is_one_that_may_be_given(monkeypatch: pytes
         ({"namespace": "my shop."}, "setting namespace = 'my shop.': String should match pattern"),
         ({"instance": "a.b"}, "setting instance = 'a.b': String should match pattern"),
         ({"security_protocol": "TLS"}, "setting security_protocol = 'TLS': should be 'PLAINTEXT', 'SSL'"),
+        ({"ssl_cafile": "none.pem"}, "setting ssl_cafile = 'none.pem': there is no such file"),
+        ({"ssl_certfile": "."}, "setting ssl_certfile = '.': there is no such file"),
+        (
+            {"security_protocol": "SASL_SSL", "sasl_username": "app"},
+            "setting security_protocol = 'SASL_SSL' with sasl_mechanism = 'PLAIN' needs sasl_username and sasl_password",
+        ),
+        (
+            {"security_protocol": "SASL_PLAINTEXT", "sasl_mechanism": "GSSAPI"},
+            "setting sasl_mechanism = 'GSSAPI' needs the Python package gssapi, which is not installed",
+        ),
     ],
 )
 def test_a_complaint_names_the_setting_its_value_and_what_it_takes(flags: dict[str, Any], said: str) -> None:
@@ -135,6 +145,18 @@ def test_a_body_must_leave_room_for_the_rest_of_its_message() -> None:
         "setting max_body_bytes = 8388608 leaves no room for the rest of a message: "
         "at most max_message_bytes - 64 KiB = 8323072"
     )
+
+
+def test_a_key_goes_with_a_certificate(tmp_path: Path) -> None:
+    key = tmp_path / "key.pem"
+    key.touch()
+    said = complaint(ssl_keyfile=key)
+    assert said == "setting ssl_keyfile is the key of a certificate: set ssl_certfile too"
+
+
+def test_who_says_its_name_and_password_is_let_in() -> None:
+    settings = load_settings(security_protocol="SASL_SSL", sasl_username="app", sasl_password=SECRET)
+    assert settings.security_protocol == "SASL_SSL"
 
 
 SECRET = "correct-horse"  # noqa: S105 - the one that must not be shown

@@ -8,9 +8,11 @@ RETRY_LATER = "retry-later"
 """The handler raised `RetryAfter`; the reply's ``fb-not-before`` header says from when another run is worth it."""
 UNREADABLE_JOB = "unreadable-job"
 """The job, or its payload, does not decode; it is kept among the dead letters."""
+INVALID = "invalid"
+"""The request fits the operation's schema, but not the Python type, which asks for more."""
 UNUSABLE_RESULT = "unusable-result"
 """The handler returned something that its declared type cannot hold, or that is too large to send."""
 DEADLINE_PASSED = "deadline-passed"
 """The deadline came before the handler was done, or before it was called."""
 
-OWN = frozenset({HANDLER_FAILED, RETRY_LATER, UNREADABLE_JOB, UNUSABLE_RESULT, DEADLINE_PASSED})
+OWN = frozenset({HANDLER_FAILED, RETRY_LATER, UNREADABLE_JOB, INVALID, UNUSABLE_RESULT, DEADLINE_PASSED})

@@ -10,6 +10,7 @@ import os
 import re
 import socket
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from tomllib import TOMLDecodeError
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -95,6 +96,29 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"max_body_bytes = {self.max_body_bytes} leaves no room for the rest of a message: "
                 f"at most max_message_bytes - 64 KiB = {self.max_message_bytes - 64 * 1024}"
+            )
+        return self
+
+    @field_validator("ssl_cafile", "ssl_certfile", "ssl_keyfile")
+    @classmethod
+    def _find_the_file(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.is_file():
+            raise ValueError("there is no such file")
+        return value
+
+    @model_validator(mode="after")
+    def _have_what_the_protocol_needs(self) -> Self:
+        if self.ssl_keyfile is not None and self.ssl_certfile is None:
+            raise ValueError("ssl_keyfile is the key of a certificate: set ssl_certfile too")
+        if not self.security_protocol.startswith("SASL_"):
+            return self
+        if self.sasl_mechanism == "GSSAPI":
+            if find_spec("gssapi") is None:
+                raise ValueError("sasl_mechanism = 'GSSAPI' needs the Python package gssapi, which is not installed")
+        elif self.sasl_username is None or self.sasl_password is None:
+            raise ValueError(
+                f"security_protocol = {self.security_protocol!r} with sasl_mechanism = {self.sasl_mechanism!r} "
+                "needs sasl_username and sasl_password"
             )
         return self
 

@@ -104,6 +104,7 @@ def test_a_result_goes_back_as_json_whichever_version_wrote_it(codec: PayloadCod
     [
         (failures.HANDLER_FAILED, 500),
         (failures.UNREADABLE_JOB, 500),
+        (failures.INVALID, 422),
         (failures.UNUSABLE_RESULT, 500),
         (failures.RETRY_LATER, 503),
         (failures.DEADLINE_PASSED, 504),
@@ -123,7 +124,8 @@ def test_each_kind_of_problem_has_its_status(kind: str, status: int) -> None:
 
 
 def test_every_kind_of_forebays_own_has_a_status_of_its_own() -> None:
-    assert {kind for kind in failures.OWN if refusal(failed(kind)).status == 422} == set()
+    assert {kind for kind in failures.OWN if refusal(failed(kind)).status == 422} == {failures.INVALID}
+    assert {kind for kind in failures.OWN if refusal(failed(kind)).outcome == "rejected"} == set()
 
 
 @pytest.mark.parametrize("kind", sorted(failures.OWN))
@@ -139,7 +141,12 @@ def test_a_problem_without_detail_has_none() -> None:
 def test_a_job_that_expired_is_a_deadline_passed() -> None:
     problem = refusal(failed(failures.DEADLINE_PASSED, outcome="EXPIRED"))
     assert (problem.status, problem.kind) == (504, "deadline-passed")
-    assert "2.5 s" in str(problem)
+    assert str(problem) == "no answer came within 2.5 s; It did not work."
+
+
+def test_of_a_job_that_expired_without_a_word_nothing_is_known() -> None:
+    problem = refusal(reply(outcome="EXPIRED"))
+    assert str(problem) == "no answer came within 2.5 s; the job may still be run"
 
 
 def test_a_job_that_was_called_off_is_a_conflict() -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Literal, cast
 
+import msgspec
 import pytest
 
 from forebay import Forebay, Job, Problem, Reject, RetryAfter, failures
 from forebay.messages import ProblemMessage, ReplyMessage, decode_reply, encode_reply
-from forebay_processor.call import Call, call
+from forebay_processor.call import Call, call, unfit
 
 JOB = Job(id="gw-1", key="gw-1", tenant="t", attempt=1, deadline_ms=2**62, is_replay=False)
 
@@ -119,3 +120,36 @@ def test_whatever_a_job_is_put_off_with_can_be_sent(reason: Any) -> None:
 def test_a_job_is_put_off_for_a_time_that_comes(seconds: float) -> None:
     with pytest.raises(ValueError, match="more than 0 seconds"):
         RetryAfter(seconds)
+
+
+@dataclass
+class Order:
+    mode: Literal["fast", "slow"]
+    sizes: list[Size]
+
+    def __post_init__(self) -> None:
+        if len(self.sizes) > 2:
+            raise ValueError("two sizes at most")
+
+
+@pytest.mark.parametrize(
+    ("value", "detail"),
+    [
+        ({"mode": "odd", "sizes": []}, "mode: Invalid enum value 'odd'"),
+        ({"mode": "fast", "sizes": [{"width": "3"}]}, "sizes[0].width: Expected `int`, got `str`"),
+        ({"mode": "fast", "sizes": [{"width": 1}] * 3}, "two sizes at most"),
+    ],
+)
+def test_a_value_that_the_type_refuses_is_the_callers_mistake(value: Any, detail: str) -> None:
+    with pytest.raises(msgspec.ValidationError) as caught:
+        msgspec.convert(value, Order)
+    failure = unfit(caught.value)
+    assert (failure.problem.type, failure.problem.detail) == (failures.INVALID, detail)
+    assert failure.traceback is None, "nobody need look into it"
+
+
+def test_an_error_in_the_types_own_code_is_a_failure_like_a_handlers() -> None:
+    failure = unfit(KeyError("swordfish"))
+    assert failure.problem.type == failures.HANDLER_FAILED
+    assert "swordfish" not in str(failure.problem)
+    assert unfit(Reject("why")).problem.type == "rejected"

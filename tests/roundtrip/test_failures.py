@@ -5,7 +5,9 @@ from __future__ import annotations
 import httpx
 import pytest
 
+import forebay_schemas.topics as names
 from tests.roundtrip.conftest import Pair
+from tests.support.wire import read_all
 
 PROBLEM = "urn:forebay:problem:"
 SECRETS = ("swordfish", "Traceback", "roundtrip.py", "line ")
@@ -54,6 +56,22 @@ async def test_failures_leave_every_slot_free(client: httpx.AsyncClient) -> None
         for _ in range(20):  # more than there are slots
             assert (await client.post(f"/v1/{operation}", json={"tag": "many"})).status_code in (422, 500)
     assert (await client.post("/v1/on_loop", json={"tag": "after"})).status_code == 200
+
+
+@pytest.mark.parametrize("operation", ["choose", "choose_in_process"])
+@pytest.mark.parametrize(
+    ("asked", "detail"),
+    [({"way": "up"}, "way: Invalid enum value 'up'"), ({"way": "left", "share": 2.0}, "a share is at most 1")],
+)
+async def test_a_value_that_only_the_type_refuses_is_the_callers_mistake(
+    client: httpx.AsyncClient, pair: Pair, operation: str, asked: dict[str, object], detail: str
+) -> None:
+    response = await client.post(f"/v1/{operation}", json=asked)
+    assert is_problem(response, 422, "invalid")
+    assert response.json()["detail"] == detail
+    assert (await client.post(f"/v1/{operation}", json={"way": "left"})).status_code == 200
+    dead = await read_all(pair.site.settings, names.dead(pair.site.namespace))
+    assert response.headers["forebay-request-id"].encode() not in {record.key for record in dead}
 
 
 async def test_a_rejection_tells_the_caller_why(client: httpx.AsyncClient) -> None:

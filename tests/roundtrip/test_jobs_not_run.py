@@ -43,7 +43,7 @@ async def test_jobs_whose_deadline_has_passed_are_answered_and_not_run(site: Sit
         assert reply["payload"] == b""
         assert reply["problem"] is not None
         assert reply["problem"]["type"] == "deadline-passed"
-        assert reply["problem"]["detail"] == "it passed before it was run"
+        assert reply["problem"]["detail"] == "it passed before the job was run"
     assert not site.runs("brief_in_bulk")
     assert await asyncio.to_thread(gateway.metric, "forebay_late_replies_total") == 3
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -169,6 +170,19 @@ async def test_a_deadline_that_passes_leaves_a_whole_trace(client: httpx.AsyncCl
     assert all(span.parent_id in ids for span in collector.spans(parent.trace_id))
     [handler] = [span for span in collector.spans(parent.trace_id) if span.name == "brief_on_loop"]
     assert handler.failed
+
+
+async def test_a_client_that_leaves_in_mid_request_leaves_a_whole_trace(traced: Pair, collector: Collector) -> None:
+    parent = Parent()
+    head = "POST /v1/on_loop HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 28\r\n"
+    fields = "".join(f"{name}: {value}\r\n" for name, value in parent.headers.items())
+    _, writer = await asyncio.open_connection("127.0.0.1", traced.gateway.port)
+    writer.write(f'{head}{fields}\r\n{{"tag":'.encode())
+    await writer.drain()
+    writer.transport.abort()
+    [server] = await until(lambda: collector.spans(parent.trace_id), 15, "the gateway has exported")
+    assert (server.name, server.parent_id) == ("POST /v1/on_loop", parent.span_id)
+    assert server.attributes["error.type"] == "client-gone"
 
 
 async def test_a_caller_that_does_not_sample_is_followed(client: httpx.AsyncClient, collector: Collector) -> None:

@@ -21,6 +21,7 @@ _STATUS = {
     failures.HANDLER_FAILED: 500,
     failures.RETRY_LATER: 503,
     failures.UNREADABLE_JOB: 500,
+    failures.INVALID: 422,
     failures.UNUSABLE_RESULT: 500,
     failures.DEADLINE_PASSED: 504,
 }
@@ -75,9 +76,9 @@ def answer(route: Route, reply: ReplyMessage, record: Record) -> Answer:
 
 
 def _problem(route: Route, reply: ReplyMessage, record: Record) -> HttpProblem:
-    if reply["outcome"] == "EXPIRED":
-        return problems.deadline_passed(route.deadline)
     problem = reply["problem"]
+    if reply["outcome"] == "EXPIRED":
+        return problems.deadline_passed(route.deadline, problem and problem["detail"])
     if problem is None:
         return problems.unreadable_reply(f"its outcome is {reply['outcome']}, and it says no more")
     if reply["outcome"] == "CANCELLED":

@@ -57,10 +57,7 @@ class Gateway:
             self._metrics.rejected(problem.kind).inc()
             await _respond(send, Answer(problem.status, problems.MEDIA_TYPE, problem.body()), list(problem.headers))
             return
-        try:
-            await self._serve(route, dict(scope["headers"]), receive, send, received)
-        except ClientGone:
-            log.debug("a client left before its request to %s was complete", route.path)
+        await self._serve(route, dict(scope["headers"]), receive, send, received)
 
     async def _serve(
         self, route: Route, headers: dict[bytes, bytes], receive: Receive, send: Send, received: int
@@ -83,6 +80,10 @@ class Gateway:
                 extra.append((b"server-timing", _server_timing(durations)))
                 if spans.recording:
                     spans.returned(record, seen)
+        except ClientGone:
+            log.debug("a client left before its request to %s was complete", route.path)
+            spans.abandoned()
+            return
         except HttpProblem as problem:
             outcome = problem.outcome
             response = Answer(problem.status, problems.MEDIA_TYPE, problem.body())

@@ -129,8 +129,14 @@ def stopping() -> HttpProblem:
     )
 
 
-def deadline_passed(seconds: float) -> HttpProblem:
-    """504: the deadline came before the answer."""
+def deadline_passed(seconds: float, known: str | None = None) -> HttpProblem:
+    """504: the deadline came before the answer.
+
+    Args:
+        seconds: how long the deadline was away.
+        known: what became of the job, where a processor says so.
+    """
+    fate = known or "the job may still be run"
     return HttpProblem(
-        504, "deadline-passed", "The deadline passed", f"no answer came within {seconds:g} s; the job may still be run"
+        504, "deadline-passed", "The deadline passed", f"no answer came within {seconds:g} s; {fate}"
     )

@@ -121,6 +121,12 @@ class RequestSpans:
         )
         span.end()
 
+    def abandoned(self) -> None:
+        """End the SERVER span of a request whose client left before it was complete: there is no answer."""
+        if self._server is not None:
+            self._server.set_attribute("error.type", "client-gone")
+            self._server.end()
+
     def answered(self, status: int, request_id: str, problem: str | None) -> None:
         """End the SERVER span with what the client was told."""
         if self._server is None:

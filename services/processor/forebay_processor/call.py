@@ -106,6 +106,19 @@ def failure_of(error: BaseException) -> Failure:
     return Failure(problem, traceback=trace)
 
 
+def unfit(error: Exception) -> Failure:
+    """Say what it means for the job that its payload, which fits the schema, does not become the request's type.
+
+    A value that the type refuses is the caller's mistake, and the text that says so is meant for the caller.
+    """
+    if not isinstance(error, msgspec.ValidationError):
+        return failure_of(error)
+    reason, _, path = str(error).partition(" - at `$")
+    field = path.rstrip("`").removeprefix(".")
+    detail = _plain(f"{field}: {reason}" if field else reason)
+    return Failure(Problem(failures.INVALID, "The request does not fit the operation's schema", detail))
+
+
 def _plain(text: object) -> str:
     """Make of what a handler says something that can be sent, whatever it is."""
     return str(text).encode("utf-8", "replace").decode()
@@ -139,9 +152,9 @@ def call_in_process(name: str, payload: bytes, writer: str | None, job: Job) -> 
     operation = _operations[name]
     try:
         request = operation.request.decode(payload, Schema(writer) if writer else None)
-    except (CodecError, msgspec.ValidationError) as error:
+    except CodecError as error:
         problem = Problem(failures.UNREADABLE_JOB, "The job cannot be read", str(error))
         return Call(now(), now(), failure=Failure(problem))
     except Exception as error:  # of the request type's own checks
-        return Call(now(), now(), failure=failure_of(error))
+        return Call(now(), now(), failure=unfit(error))
     return call(operation, request, job)

@@ -10,7 +10,6 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from opentelemetry import context
 from opentelemetry.trace import Span, set_span_in_context, use_span
 from pebble import ProcessPool, ThreadPool
@@ -32,6 +31,7 @@ from forebay_processor.call import (
     encode,
     failure_of,
     now,
+    unfit,
     warm_up,
 )
 from forebay_processor.work import Result, Work
@@ -95,10 +95,10 @@ class Runner:
             return _result(operation, work, await self._in_process(operation, work, writer))
         try:
             request = operation.request.decode(work.job["payload"], writer)
-        except (CodecError, msgspec.ValidationError) as error:
+        except CodecError as error:
             return unreadable(str(error))
         except Exception as error:  # of the request type's own checks
-            return _result(operation, work, Call(now(), now(), failure=failure_of(error)))
+            return _result(operation, work, Call(now(), now(), failure=unfit(error)))
         if operation.runs is Runs.ON_LOOP:
             done = await self._on_loop(operation, request, work, span)
         else:
@@ -199,8 +199,8 @@ def unreadable(reason: str) -> Result:
 def expired(started: int | None = None) -> Result:
     """Return the result of a job whose deadline passed, before its handler was called or while it ran."""
     instant = now()
-    when = "before it was run" if started is None else "while it ran"
-    problem = ProblemMessage(type=failures.DEADLINE_PASSED, title="The deadline passed", detail=f"it passed {when}")
+    detail = "it passed before the job was run" if started is None else "it passed while the job ran"
+    problem = ProblemMessage(type=failures.DEADLINE_PASSED, title="The deadline passed", detail=detail)
     return Result("EXPIRED", started or instant, instant, problem=problem)
 
 

@@ -29,8 +29,8 @@ class Arrivals:
     """Takes records in as soon as they arrive, in a rhythm that fits the load.
 
     While records come one at a time, each is taken in before we look for more, so that nothing comes between it and its
-    answer: asking the broker for more costs about as much as all the rest of a record, here and at the broker. Otherwise
-    what has arrived is taken in together, so that what follows from it goes together, too.
+    answer: to ask the broker for more is dear, here and there. Otherwise what has arrived is taken in together, so that
+    what follows from it goes together, too.
 
     Args:
         take: is given the records.

@@ -11,7 +11,7 @@ from typing import Any
 from aiokafka.errors import KafkaError
 from aiokafka.helpers import create_ssl_context
 
-from forebay.errors import BrokerError, BrokerUnavailable
+from forebay.errors import BrokerError, BrokerUnavailable, ConfigurationError
 from forebay.settings import Settings
 
 ADMIN_TIMEOUT = 15.0
@@ -24,15 +24,20 @@ log = logging.getLogger(__name__)
 
 
 def connection(settings: Settings, client: str) -> dict[str, Any]:
-    """Return what every aiokafka client takes: where the cluster is and how to be let in."""
+    """Return what every aiokafka client takes: where the cluster is and how to be let in.
+
+    Raises:
+        ConfigurationError: a certificate or key is not what it should be.
+    """
     password = settings.sasl_password
     context: ssl.SSLContext | None = None
     if settings.security_protocol in ("SSL", "SASL_SSL"):
-        context = create_ssl_context(
-            cafile=_text(settings.ssl_cafile),
-            certfile=_text(settings.ssl_certfile),
-            keyfile=_text(settings.ssl_keyfile),
-        )
+        files = {name: _text(getattr(settings, f"ssl_{name}")) for name in ("cafile", "certfile", "keyfile")}
+        try:
+            context = create_ssl_context(**files)
+        except OSError as error:  # ssl's own errors are some of these
+            given = ", ".join(f"ssl_{name} = {file!r}" for name, file in files.items() if file is not None)
+            raise ConfigurationError(f"settings {given}: they cannot be used for TLS: {error}") from error
     return {
         "bootstrap_servers": settings.brokers,
         "client_id": f"forebay-{client}",

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from datetime import time as time_of_day
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 from opentelemetry import trace
@@ -90,6 +90,24 @@ class Task:
 
 
 @dataclass
+class Choice:
+    """What a type asks for beyond its schema.
+
+    Attributes:
+        way: one of two words, which are any string in the schema.
+        share: at most 1, which no schema says.
+    """
+
+    way: Literal["left", "right"]
+    share: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Refuse what is too much."""
+        if self.share > 1:
+            raise ValueError("a share is at most 1")
+
+
+@dataclass
 class Done:
     """What came of a `Task`."""
 
@@ -100,6 +118,18 @@ class Done:
 @app.operation(tier="interactive", deadline=20.0)
 async def echo(request: Everything) -> Everything:
     """Give back what was asked."""
+    return request
+
+
+@app.operation(tier="interactive", deadline=20.0)
+async def choose(request: Choice) -> Choice:
+    """Give back what was chosen."""
+    return request
+
+
+@app.operation(tier="standard", deadline=20.0, cpu=True)
+def choose_in_process(request: Choice) -> Choice:
+    """Give back what was chosen."""
     return request
 
 
