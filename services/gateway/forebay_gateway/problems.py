@@ -137,6 +137,4 @@ def deadline_passed(seconds: float, known: str | None = None) -> HttpProblem:
         known: what became of the job, where a processor says so.
     """
     fate = known or "the job may still be run"
-    return HttpProblem(
-        504, "deadline-passed", "The deadline passed", f"no answer came within {seconds:g} s; {fate}"
-    )
+    return HttpProblem(504, "deadline-passed", "The deadline passed", f"no answer came within {seconds:g} s; {fate}")
