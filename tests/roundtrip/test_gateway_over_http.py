@@ -176,6 +176,20 @@ async def test_a_client_that_leaves_harms_nobody(client: httpx.AsyncClient, pair
     assert "Traceback" not in pair.gateway.output
 
 
+async def test_an_idle_connection_is_the_clients_to_close(pair: Pair) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", pair.gateway.port)
+    writer.write(b"GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert (await reader.readline()).startswith(b"HTTP/1.1 404 ")
+    while (line := (await reader.readline()).lower()) != b"\r\n":
+        if line.startswith(b"content-length:"):
+            length = int(line.partition(b":")[2])
+    await reader.readexactly(length)
+    with pytest.raises(TimeoutError):  # httpx, for one, keeps an idle connection for 5 s and then may still use it
+        async with asyncio.timeout(6):
+            await reader.read(1)
+    writer.close()
+
+
 async def test_a_duplicate_reply_is_counted_and_changes_nothing(client: httpx.AsyncClient, pair: Pair) -> None:
     response = await client.post("/v1/on_loop", json={"tag": "twice"})
     topic = names.replies(pair.site.namespace, pair.gateway.instance)

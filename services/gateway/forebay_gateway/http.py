@@ -17,6 +17,10 @@ from forebay.errors import ConfigurationError
 BACKLOG = 2048
 """Connections that may wait to be taken."""
 
+KEEP_ALIVE = 75
+"""Seconds that an idle connection stays open: longer than clients and proxies keep theirs, mostly 5 to 60 s, so that it
+is they who close it, and no request meets a connection that is just being closed."""
+
 LAST_ANSWERS = 1.0
 """Seconds that answers have to reach their clients at the end, before connections are cut."""
 
@@ -55,6 +59,7 @@ class Server:
                 lifespan="off",
                 log_config=None,
                 access_log=False,
+                timeout_keep_alive=KEEP_ALIVE,
                 proxy_headers=False,
                 server_header=False,
                 date_header=False,
