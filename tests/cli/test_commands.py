@@ -146,6 +146,16 @@ def test_an_error_in_the_apps_own_code_keeps_its_traceback(shell: Shell) -> None
     assert "ZeroDivisionError" in result.stderr
 
 
+@pytest.mark.parametrize("setting", ["ssl_cafile", "ssl_certfile"])
+def test_a_certificate_that_is_none_is_one_sentence(shell: Shell, setting: str) -> None:
+    (shell.folder / "mine.pem").write_text("no certificate")
+    variables = {"FOREBAY_SECURITY_PROTOCOL": "SSL", f"FOREBAY_{setting.upper()}": "mine.pem"}
+    result = shell.forebay("topics", **variables)
+    assert result.returncode == 2
+    assert result.stderr.startswith(f"forebay: settings {setting} = 'mine.pem': they cannot be used for TLS: ")
+    assert result.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize("command", ["topics", "operations"])
 def test_a_cluster_that_does_not_answer_is_one_sentence(shell: Shell, command: str) -> None:
     result = shell.forebay(command, "--bootstrap-servers", "127.0.0.1:1")
