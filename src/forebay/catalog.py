@@ -110,7 +110,7 @@ class Catalog:
         end = (await consumer.ends(CATCH_UP_BOUND))[0]
         try:
             async with asyncio.timeout(CATCH_UP_BOUND):
-                while (await consumer.positions())[0] < end:
+                while consumer.positions()[0] < end:
                     await self._take(consumer, _POLL)
         except TimeoutError:
             raise BrokerUnavailable(f"{self._topic} could not be read within {CATCH_UP_BOUND:g} s") from None

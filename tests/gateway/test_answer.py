@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
 from typing import Any, cast
 
 import pytest
@@ -22,19 +21,7 @@ from forebay_gateway.payloads import PayloadCodec
 from forebay_gateway.problems import HttpProblem
 from forebay_gateway.route import Route
 from forebay_schemas.headers import NOT_BEFORE
-
-
-@dataclass
-class Reply:
-    """A record of the reply topic."""
-
-    value: bytes | None = None
-    headers: Headers = ()
-    topic: str = "replies"
-    partition: int = 0
-    offset: int = 0
-    timestamp: int = 0
-    key: bytes | None = None
+from tests.support.records import a_record
 
 
 def greeting(*extra: dict[str, Any]) -> PayloadCodec:
@@ -81,12 +68,12 @@ def failed(kind: str, detail: str | None = "It did not work.", outcome: Outcome 
 
 def refusal(message: ReplyMessage, headers: Headers = ()) -> HttpProblem:
     with pytest.raises(HttpProblem) as caught:
-        answer(ROUTE, message, Reply(headers=headers))
+        answer(ROUTE, message, a_record(headers=headers))
     return caught.value
 
 
 def test_opaque_bytes_go_back_as_they_are() -> None:
-    told = answer(ROUTE, reply(content_type="image/png", payload=b"\x89PNG"), Reply())
+    told = answer(ROUTE, reply(content_type="image/png", payload=b"\x89PNG"), a_record())
     assert (told.status, told.content_type, told.body) == (200, b"image/png", b"\x89PNG")
 
 
@@ -95,7 +82,7 @@ def test_opaque_bytes_go_back_as_they_are() -> None:
 )
 def test_a_result_goes_back_as_json_whichever_version_wrote_it(codec: PayloadCodec, body: dict[str, str]) -> None:
     written = codec.encode(json.dumps(body).encode())
-    told = answer(ROUTE, reply(payload=written, payload_schema=codec.fingerprint), Reply())
+    told = answer(ROUTE, reply(payload=written, payload_schema=codec.fingerprint), a_record())
     assert (told.status, told.content_type, json.loads(told.body)) == (200, b"application/json", body)
 
 
@@ -193,13 +180,13 @@ def test_a_result_that_does_not_fit_its_schema_cannot_be_read(payload: bytes) ->
 @pytest.mark.parametrize("value", [None, b"", b"{}", encode_reply(reply())[:-1]], ids=["none", "empty", "json", "cut"])
 def test_a_record_that_is_no_reply_cannot_be_read(value: bytes | None) -> None:
     with pytest.raises(HttpProblem) as caught:
-        read(Reply(value))
+        read(a_record(value))
     assert caught.value.status == 502
 
 
 def test_a_record_is_read_as_it_was_written() -> None:
     message = failed("rejected")
-    assert read(Reply(encode_reply(message))) == message
+    assert read(a_record(encode_reply(message))) == message
 
 
 INSTANT = st.integers(0, 100) | st.integers(0, 2**50)

@@ -3,26 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 
 import pytest
 
 from forebay.errors import BrokerUnavailable
-from forebay.kafka import Headers
 from forebay_gateway.waiters import REMEMBERED, TICK, DeadlinePassed, Fate, Waiters
-
-
-@dataclass
-class Reply:
-    """A record of the reply topic."""
-
-    value: bytes | None = None
-    topic: str = "replies"
-    partition: int = 0
-    offset: int = 0
-    timestamp: int = 0
-    key: bytes | None = None
-    headers: Headers = ()
+from tests.support.records import a_record
 
 
 class Clock:
@@ -47,23 +33,23 @@ async def waiters(clock: Clock) -> Waiters:
 
 async def test_a_reply_reaches_the_one_who_waits_for_it(waiters: Waiters) -> None:
     ours, others = waiters.register(b"a", 200.0), waiters.register(b"b", 200.0)
-    reply = Reply()
+    reply = a_record()
     assert waiters.resolve(b"a", reply) is Fate.TAKEN
     assert await ours.reply is reply
     assert not others.reply.done()
 
 
 async def test_a_second_reply_is_a_duplicate_and_changes_nothing(waiters: Waiters) -> None:
-    waiter, first = waiters.register(b"a", 200.0), Reply(b"1")
+    waiter, first = waiters.register(b"a", 200.0), a_record(b"1")
     waiters.resolve(b"a", first)
-    assert waiters.resolve(b"a", Reply(b"2")) is Fate.DUPLICATE
+    assert waiters.resolve(b"a", a_record(b"2")) is Fate.DUPLICATE
     assert await waiter.reply is first
     waiters.forget(b"a")
-    assert waiters.resolve(b"a", Reply(b"3")) is Fate.DUPLICATE
+    assert waiters.resolve(b"a", a_record(b"3")) is Fate.DUPLICATE
 
 
 async def test_a_reply_that_nobody_waited_for_is_late(waiters: Waiters) -> None:
-    assert waiters.resolve(b"never heard of", Reply()) is Fate.LATE
+    assert waiters.resolve(b"never heard of", a_record()) is Fate.LATE
     assert len(waiters) == 0
 
 
@@ -71,11 +57,11 @@ async def test_a_reply_after_the_deadline_is_late(waiters: Waiters, clock: Clock
     waiter = waiters.register(b"a", 101.0)
     clock.now = 102.0
     waiters.expire()
-    assert waiters.resolve(b"a", Reply()) is Fate.LATE
+    assert waiters.resolve(b"a", a_record()) is Fate.LATE
     with pytest.raises(DeadlinePassed):
         await waiter.reply
     waiters.forget(b"a")
-    assert waiters.resolve(b"a", Reply()) is Fate.LATE
+    assert waiters.resolve(b"a", a_record()) is Fate.LATE
 
 
 async def test_a_wait_ends_at_its_deadline_not_before_and_at_most_a_tick_later(waiters: Waiters, clock: Clock) -> None:
@@ -89,7 +75,7 @@ async def test_a_wait_ends_at_its_deadline_not_before_and_at_most_a_tick_later(w
 
 
 async def test_a_reply_before_the_deadline_is_kept_past_it(waiters: Waiters, clock: Clock) -> None:
-    waiter, reply = waiters.register(b"a", 101.0), Reply()
+    waiter, reply = waiters.register(b"a", 101.0), a_record()
     waiters.resolve(b"a", reply)
     clock.now = 200.0
     waiters.expire()
@@ -112,11 +98,11 @@ async def test_a_wait_can_be_failed_once(waiters: Waiters) -> None:
     waiters.fail(b"unknown", BrokerUnavailable("third"))
     with pytest.raises(BrokerUnavailable, match="first"):
         await waiter.reply
-    assert waiters.resolve(b"a", Reply()) is Fate.LATE
+    assert waiters.resolve(b"a", a_record()) is Fate.LATE
 
 
 async def test_an_error_that_comes_after_the_reply_changes_nothing(waiters: Waiters) -> None:
-    waiter, reply = waiters.register(b"a", 200.0), Reply()
+    waiter, reply = waiters.register(b"a", 200.0), a_record()
     waiters.resolve(b"a", reply)
     waiters.fail(b"a", BrokerUnavailable("too late"))
     assert await waiter.reply is reply
@@ -124,7 +110,7 @@ async def test_an_error_that_comes_after_the_reply_changes_nothing(waiters: Wait
 
 async def test_nobody_is_left_hanging_when_all_waits_are_ended(waiters: Waiters) -> None:
     held = [waiters.register(b"%d" % number, 200.0) for number in range(5)]
-    waiters.resolve(b"0", Reply())
+    waiters.resolve(b"0", a_record())
     waiters.fail_all(BrokerUnavailable("leaving"))
     assert all(waiter.reply.done() for waiter in held)
     assert held[0].reply.exception() is None
@@ -135,7 +121,7 @@ async def test_a_reply_to_a_call_that_was_just_called_off_is_late(waiters: Waite
     """The one who waited has not come round to forgetting it."""
     waiter = waiters.register(b"a", 200.0)
     waiter.reply.cancel()
-    assert waiters.resolve(b"a", Reply()) is Fate.LATE
+    assert waiters.resolve(b"a", a_record()) is Fate.LATE
     waiters.fail(b"a", BrokerUnavailable("changes nothing"))
     waiters.forget(b"a")
     assert len(waiters) == 0
@@ -153,10 +139,10 @@ async def test_only_so_many_answered_requests_are_remembered(waiters: Waiters) -
     for number in range(REMEMBERED + 1):
         key = b"%d" % number
         waiters.register(key, 200.0)
-        waiters.resolve(key, Reply())
+        waiters.resolve(key, a_record())
         waiters.forget(key)
-    assert waiters.resolve(b"0", Reply()) is Fate.LATE
-    assert waiters.resolve(b"1", Reply()) is Fate.DUPLICATE
+    assert waiters.resolve(b"0", a_record()) is Fate.LATE
+    assert waiters.resolve(b"1", a_record()) is Fate.DUPLICATE
 
 
 async def test_deadlines_are_kept_in_the_background() -> None:

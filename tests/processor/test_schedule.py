@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 
 import pytest
 from hypothesis import given, settings
@@ -12,27 +11,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from opentelemetry.trace import INVALID_SPAN_CONTEXT
 
 from forebay.errors import ConfigurationError
-from forebay.kafka import Headers
 from forebay.messages import JobMessage
 from forebay.settings import TIERS
 from forebay_processor.schedule import Scheduler, reserves
 from forebay_processor.work import Work
+from tests.support.records import a_record
 
 NEVER = 2**62
 TIER = st.sampled_from(TIERS)
-
-
-@dataclass
-class Fetched:
-    """A record as far as a scheduler could look at it."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int = 0
-    key: bytes | None = None
-    value: bytes | None = None
-    headers: Headers = ()
 
 
 def a_job(tier: str, *, deadline: int = NEVER, size: int = 0, partition: int = 0, offset: int = 0) -> Work:
@@ -50,7 +36,7 @@ def a_job(tier: str, *, deadline: int = NEVER, size: int = 0, partition: int = 0
         ordering_key=None,
         idempotency_key=None,
     )
-    record = Fetched(f"jobs.{tier}", partition, offset)
+    record = a_record(topic=f"jobs.{tier}", partition=partition, offset=offset)
     return Work(message, record, tier, 1, INVALID_SPAN_CONTEXT, enqueued=0, fetched=0)
 
 

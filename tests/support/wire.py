@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
@@ -22,14 +22,14 @@ async def read_all(settings: Settings, topic: str, partitions: int = 1) -> list[
         await consumer.start()
         ends = await consumer.ends(10)
         records: list[Record] = []
-        while _is_behind(await consumer.positions(), ends):
+        while _is_behind(consumer.positions(), ends):
             records += await consumer.fetch(0.5)
         return records
     finally:
         await consumer.stop()
 
 
-def _is_behind(positions: dict[int, int], ends: dict[int, int]) -> bool:
+def _is_behind(positions: Mapping[int, int], ends: Mapping[int, int]) -> bool:
     """Whether something is left to read; what was produced since we asked for the ends may have been read already."""
     return any(positions[partition] < end for partition, end in ends.items())
 

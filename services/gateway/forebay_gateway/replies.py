@@ -63,7 +63,7 @@ class Replies:
         """
         self._consumer = PinnedConsumer(self._settings, self._settings.instance, self._topic, [HELD_PARTITION])
         await self._consumer.start(at_end=True)
-        self._position = (await self._consumer.positions())[HELD_PARTITION]
+        self._position = self._consumer.positions()[HELD_PARTITION]
         self._up = True
 
     async def stop(self) -> None:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Protocol
 
-from forebay.kafka.consumers import GroupConsumer, PinnedConsumer
 from forebay.kafka.records import Record
 
 CALM_AFTER = 16
 """Records in a row that came alone, after which they are taken to come one at a time."""
 
 GATHER_PER_RECORD = 0.00005
-GATHER_AT_MOST = 0.008
+GATHER_AT_MOST = 0.003
 
 
 def pause_after(records: int) -> float:
@@ -20,17 +20,24 @@ def pause_after(records: int) -> float:
 
     Under load it is requests to the broker that cost. What waits a little comes in a larger batch, and a reader that
     just took a batch has work to do in the meantime. After a few the next fetch follows at once, so that an idle system
-    answers as fast as it can.
+    answers as fast as it can; an event loop that counts in whole milliseconds rounds their wait to none.
     """
     return min(GATHER_AT_MOST, records * GATHER_PER_RECORD)
+
+
+class Source(Protocol):
+    """Where records come from."""
+
+    async def read(self, limit: int | None) -> list[Record]:
+        """Return up to ``limit`` records; waits without a bound for one."""
 
 
 class Arrivals:
     """Takes records in as soon as they arrive, in a rhythm that fits the load.
 
-    While records come one at a time, each is taken in before we look for more, so that nothing comes between it and its
-    answer: to ask the broker for more is dear, here and there. Otherwise what has arrived is taken in together, so that
-    what follows from it goes together, too.
+    While records come one at a time, each has a rest before we look for more, so that nothing comes between it and its
+    answer: to ask the broker for more is dear, here and there. Otherwise a pause lets some gather, so that they are
+    fetched together, and what follows from them goes together, too.
 
     Args:
         take: is given the records.
@@ -42,23 +49,15 @@ class Arrivals:
         self._rest = rest
         self._alone = 0
 
-    async def next(self, consumer: PinnedConsumer | GroupConsumer, limit: int | None = None) -> None:
+    async def next(self, consumer: Source, limit: int | None = None) -> None:
         """Wait, without a bound, for something to arrive, and take it in; at most ``limit`` records."""
-        records = [await consumer.first()]
-        if self._alone >= CALM_AFTER:
-            self._take(records)
+        records = await consumer.read(limit)
+        self._alone = self._alone + 1 if len(records) == 1 else 0
+        self._take(records)
+        if self._alone > CALM_AFTER:
             await self._rest()
-            records = []
-        rest: list[Record] = []
-        try:
-            if limit != 1:
-                rest = await consumer.fetch(0, None if limit is None else limit - 1)
-        finally:  # whatever befalls the second look, what the first one brought is not lost
-            self._alone = 0 if rest else self._alone + 1
-            records += rest
-            if records:
-                self._take(records)
-        await asyncio.sleep(pause_after(len(records)))
+        else:
+            await asyncio.sleep(pause_after(len(records)))
 
 
 class Lull:

@@ -4,30 +4,29 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
-from typing import cast
+from functools import partial
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from forebay.errors import BrokerUnavailable
 from forebay.kafka.connection import ADMIN_TIMEOUT, connection, disconnect, within
+from forebay.kafka.reader import Reader
 from forebay.kafka.records import Record
 from forebay.kafka.sharing import FairShare
 from forebay.settings import Settings
 
+_OnRebalance = Callable[[Iterable[TopicPartition]], Awaitable[None]]
+
 
 class PinnedConsumer:
-    """Reads given partitions of one topic by ``assign()``: no group, so no rebalance can move it."""
+    """Reads given partitions of one topic outside any group, so that no rebalance can move it."""
 
     def __init__(self, settings: Settings, client: str, topic: str, partitions: Iterable[int] = (0,)) -> None:
-        self._consumer = AIOKafkaConsumer(
-            **connection(settings, client),
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            max_partition_fetch_bytes=settings.max_message_bytes,
-        )
         self.topic = topic
-        self._partitions = [TopicPartition(topic, partition) for partition in partitions]
+        self._partitions = list(partitions)
+        self._consumer = AIOKafkaConsumer(**connection(settings, client), enable_auto_commit=False)
+        self._reader = Reader(settings, client, topic, begin=partial(_beginnings, self._consumer, topic))
 
     async def start(self, offsets: Mapping[int, int] | None = None, *, at_end: bool = False) -> None:
         """Connect and take up the position: the given offsets, else the end or the beginning of each partition.
@@ -35,47 +34,47 @@ class PinnedConsumer:
         The position is pinned when this returns: every record produced afterwards will be fetched.
         """
         await within(ADMIN_TIMEOUT, f"connecting to read {self.topic}", self._consumer.start())
-        self._consumer.assign(self._partitions)
-        if offsets is None:
-            pick = self._consumer.end_offsets if at_end else self._consumer.beginning_offsets
-            found = await within(ADMIN_TIMEOUT, f"offsets of {self.topic}", pick(self._partitions))
-            offsets = {partition.partition: offset for partition, offset in found.items()}
-        for partition in self._partitions:
-            self._consumer.seek(partition, offsets[partition.partition])
+        await self._reader.start()
+        if offsets is None and at_end:
+            offsets = await self.ends(ADMIN_TIMEOUT)
+        elif offsets is None:
+            offsets = await _beginnings(self._consumer, self.topic, self._partitions)
+        self._reader.assign({partition: offsets[partition] for partition in self._partitions})
 
     async def stop(self) -> None:
         """Disconnect, within a bound."""
-        await disconnect(f"the reader of {self.topic}", self._consumer.stop())
+        await self._reader.stop()
+        await disconnect(f"the client that looks after {self.topic}", self._consumer.stop())
+
+    async def read(self, limit: int | None = None) -> list[Record]:
+        """Return up to ``limit`` records, in order within each partition; waits without a bound for one."""
+        while not (records := await self._reader.next(limit)):
+            pass
+        return records
 
     async def fetch(self, timeout: float, limit: int | None = None) -> list[Record]:
         """Return up to ``limit`` records, in order within each partition; waits up to ``timeout`` seconds for one."""
         try:
-            batches = await self._consumer.getmany(timeout_ms=int(timeout * 1000), max_records=limit)
-        except KafkaError as error:
-            raise BrokerUnavailable(f"reading {self.topic}: {error or type(error).__name__}") from error
-        if len(batches) == 1:
-            return cast("list[Record]", next(iter(batches.values())))
-        return [record for records in batches.values() for record in records]
+            async with asyncio.timeout(timeout):
+                return await self.read(limit)
+        except TimeoutError:
+            return []
 
-    async def first(self) -> Record:
-        """Return the next record as soon as there is one; waits without a bound.
-
-        It costs the event loop fewer turns than `fetch`, which shows where there is one record at a time.
-        """
-        return await _first(self._consumer, self.topic)
-
-    async def positions(self) -> dict[int, int]:
+    def positions(self) -> Mapping[int, int]:
         """Return the offset that each partition is read from next."""
-        return {partition.partition: await self._consumer.position(partition) for partition in self._partitions}
+        return self._reader.positions
 
     async def ends(self, timeout: float) -> dict[int, int]:
         """Ask the broker where each partition ends; raises `BrokerUnavailable` after ``timeout`` seconds."""
-        found = await within(timeout, f"end of {self.topic}", self._consumer.end_offsets(self._partitions))
+        partitions = [TopicPartition(self.topic, partition) for partition in self._partitions]
+        found = await within(timeout, f"end of {self.topic}", self._consumer.end_offsets(partitions))
         return {partition.partition: offset for partition, offset in found.items()}
 
 
 class GroupConsumer:
     """A member of a consumer group that reads one topic and commits by hand.
+
+    aiokafka keeps the membership; it is told to fetch nothing itself.
 
     Args:
         settings: where the cluster is, and the group's limits.
@@ -83,7 +82,7 @@ class GroupConsumer:
         topic: what to read.
         group: consumer group.
         on_revoked: called with the partitions that are about to be taken away; it may still commit.
-        on_assigned: called with the partitions that are ours from now on.
+        on_assigned: called with the partitions that are ours from now on, before anything of them is read.
         busy: says in which partitions there is work in hand, which had better not move to another member.
     """
 
@@ -108,44 +107,61 @@ class GroupConsumer:
             session_timeout_ms=int(settings.session_timeout * 1000),
             heartbeat_interval_ms=int(settings.session_timeout * 1000 / 4),
             max_poll_interval_ms=int(settings.poll_limit * 1000),
-            max_partition_fetch_bytes=settings.max_message_bytes,
         )
-        self._listener = _Listener(on_revoked, on_assigned)
+        self._reader = Reader(
+            settings, client, topic, begin=partial(_beginnings, self._consumer, topic), resume=self._placed
+        )
+        self._on_revoked = on_revoked
+        self._on_assigned = on_assigned
         self._committing: asyncio.Future[None] | None = None
 
     async def start(self) -> None:
         """Connect and join the group; partitions come by ``on_assigned``."""
         await within(ADMIN_TIMEOUT, f"connecting to read {self.topic}", self._consumer.start())
-        self._consumer.subscribe([self.topic], listener=self._listener)
+        await self._reader.start()
+        self._consumer.subscribe([self.topic], listener=_Listener(self._revoked, self._assigned))
 
     async def stop(self) -> None:
         """Leave the group and disconnect, within a bound."""
-        await disconnect(f"the reader of {self.topic}", self._consumer.stop())
+        await self._reader.stop()
+        await disconnect(f"the member that reads {self.topic}", self._consumer.stop())
+
+    async def read(self, limit: int | None) -> list[Record]:
+        """Return up to ``limit`` records of the partitions that are not paused; waits without a bound for one."""
+        while True:
+            await self._show_up()
+            records = await self._reader.next(limit)
+            if records:
+                return records
 
     async def fetch(self, timeout: float, limit: int | None) -> list[Record]:
         """Return up to ``limit`` records of the partitions that are not paused; waits up to ``timeout`` seconds."""
+        await self._show_up()
         try:
-            batches = await self._consumer.getmany(timeout_ms=int(timeout * 1000), max_records=limit)
+            async with asyncio.timeout(timeout):
+                while not (records := await self._reader.next(limit)):
+                    pass
+                return records
+        except TimeoutError:
+            return []
+
+    async def _show_up(self) -> None:
+        """Let aiokafka see that we go on reading, for the poll limit, and tell us what is wrong with our membership.
+
+        It is never cancelled but with its task: aiokafka would count us as reading from then on, whatever we do.
+        """
+        try:
+            await self._consumer.getmany()
         except KafkaError as error:
             raise BrokerUnavailable(f"reading {self.topic}: {error or type(error).__name__}") from error
-        return [record for records in batches.values() for record in records]
-
-    async def first(self) -> Record:
-        """Return the next record as soon as there is one; waits without a bound.
-
-        It costs the event loop fewer turns than `fetch`, which shows where there is one record at a time.
-        """
-        return await _first(self._consumer, self.topic)
 
     def pause(self, partitions: Iterable[int]) -> None:
         """Fetch nothing more of these partitions until they are resumed; those not ours are passed over."""
-        assigned = self._consumer.assignment()
-        self._consumer.pause(*(tp for tp in assigned if tp.partition in set(partitions)))
+        self._reader.pause(partitions)
 
     def resume(self, partitions: Iterable[int]) -> None:
         """Fetch these partitions again; those not ours are passed over."""
-        assigned = self._consumer.assignment()
-        self._consumer.resume(*(tp for tp in assigned if tp.partition in set(partitions)))
+        self._reader.resume(partitions)
 
     async def commit(self, offsets: Mapping[int, int], timeout: float) -> bool:
         """Commit the offset to read next of each partition.
@@ -178,12 +194,29 @@ class GroupConsumer:
         )
         return None if offset is None else int(offset)
 
+    async def _placed(self, partitions: Collection[int]) -> dict[int, int]:
+        """Find out where the group is in partitions of ours: at what it committed, else at the beginning."""
+        asking = asyncio.gather(
+            *(self._consumer.position(TopicPartition(self.topic, partition)) for partition in partitions)
+        )
+        return dict(zip(partitions, await within(ADMIN_TIMEOUT, f"place in {self.topic}", asking), strict=True))
 
-async def _first(consumer: AIOKafkaConsumer, topic: str) -> Record:
-    try:
-        return cast(Record, await consumer.getone())
-    except KafkaError as error:
-        raise BrokerUnavailable(f"reading {topic}: {error or type(error).__name__}") from error
+    async def _revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        self._reader.assign({})
+        await self._on_revoked(frozenset(tp.partition for tp in revoked))
+
+    async def _assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        self._consumer.pause(*assigned)
+        partitions = frozenset(tp.partition for tp in assigned)
+        await self._on_assigned(partitions)
+        self._reader.assign(dict.fromkeys(partitions))
+
+
+async def _beginnings(consumer: AIOKafkaConsumer, topic: str, partitions: Collection[int]) -> dict[int, int]:
+    """Ask the broker where partitions begin."""
+    asking = consumer.beginning_offsets([TopicPartition(topic, partition) for partition in partitions])
+    found = await within(ADMIN_TIMEOUT, f"beginning of {topic}", asking)
+    return {partition.partition: offset for partition, offset in found.items()}
 
 
 def _retrieve(committing: asyncio.Future[None]) -> None:
@@ -193,16 +226,12 @@ def _retrieve(committing: asyncio.Future[None]) -> None:
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has no types
-    def __init__(
-        self,
-        on_revoked: Callable[[frozenset[int]], Awaitable[None]],
-        on_assigned: Callable[[frozenset[int]], Awaitable[None]],
-    ) -> None:
+    def __init__(self, on_revoked: _OnRebalance, on_assigned: _OnRebalance) -> None:
         self._on_revoked = on_revoked
         self._on_assigned = on_assigned
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        await self._on_revoked(frozenset(tp.partition for tp in revoked))
+        await self._on_revoked(revoked)
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        await self._on_assigned(frozenset(tp.partition for tp in assigned))
+        await self._on_assigned(assigned)

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple
 
 Headers = Sequence[tuple[str, bytes]]
 
 
-class Record(Protocol):
-    """One record as it was fetched."""
+class Record(NamedTuple):
+    """One record as it was fetched.
+
+    Attributes:
+        topic: where it is.
+        partition: of the topic.
+        offset: in the partition.
+        timestamp: milliseconds since the epoch, as its producer set it or the broker did.
+        key: None where it has none.
+        value: None where it is a tombstone.
+        headers: in their order; a name may come again.
+    """
 
     topic: str
     partition: int
     offset: int
-    timestamp: int  # milliseconds since the epoch
+    timestamp: int
     key: bytes | None
     value: bytes | None
     headers: Headers

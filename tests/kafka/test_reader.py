@@ -1,0 +1,354 @@
+"""The reader: every record once and in order, wherever it begins and whatever happens to the topic or the wait."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection
+from contextlib import AsyncExitStack
+
+import pytest
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.errors import CorruptRecordException
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from hypothesis import given
+from hypothesis import strategies as st
+
+import forebay.kafka.reader
+from forebay.errors import BrokerError, BrokerUnavailable
+from forebay.kafka import Admin, PinnedConsumer, Producer, Record
+from forebay.kafka.reader import Fetched, Reader
+from forebay.settings import Settings, load_settings
+from tests.support.brokers import Broker
+from tests.support.waiting import until
+
+BOUND = 30.0
+PARTITIONS = 3
+
+
+@pytest.fixture
+async def topic(settings: Settings) -> str:
+    name = f"{settings.namespace}things"
+    async with Admin.connect(settings) as admin:
+        await admin.create(name, PARTITIONS, -1, {})
+        await until(lambda: admin.describe([name]), BOUND, f"{name} exists")
+    return name
+
+
+@pytest.fixture
+async def producer(settings: Settings, at_end: AsyncExitStack) -> AIOKafkaProducer:
+    producer = AIOKafkaProducer(bootstrap_servers=settings.brokers)
+    await producer.start()
+    at_end.push_async_callback(producer.stop)
+    return producer
+
+
+async def fill(producer: AIOKafkaProducer, topic: str, count: int, partition: int = 0) -> None:
+    for number in range(count):
+        await producer.send_and_wait(topic, b"%d" % number, partition=partition)
+
+
+@pytest.fixture
+async def reader(settings: Settings, topic: str, at_end: AsyncExitStack) -> Reader:
+    async def begin(partitions: Collection[int]) -> dict[int, int]:
+        return dict.fromkeys(partitions, 0)
+
+    reader = Reader(settings, "test", topic, begin=begin)
+    at_end.push_async_callback(reader.stop)
+    await reader.start()
+    return reader
+
+
+async def read(reader: Reader, count: int, limit: int | None = None) -> list[Record]:
+    records: list[Record] = []
+    async with asyncio.timeout(BOUND):
+        while len(records) < count:
+            records += await reader.next(limit)
+    return records
+
+
+def places(records: list[Record]) -> list[tuple[int, int]]:
+    return [(record.partition, record.offset) for record in records]
+
+
+# what a response brings
+
+
+def a_batch(offset: int, values: list[bytes], compression: int = 0) -> bytes:
+    builder = DefaultRecordBatchBuilder(
+        magic=2,
+        compression_type=compression,
+        is_transactional=False,
+        producer_id=-1,
+        producer_epoch=-1,
+        base_sequence=-1,
+        batch_size=1_000_000,
+    )
+    for number, value in enumerate(values):
+        builder.append(number, timestamp=None, key=b"key", value=value, headers=[("name", b"text")])
+    batch = bytearray(builder.build())
+    batch[:8] = offset.to_bytes(8, "big")  # the broker sets the base offset; it is outside the checksum
+    return bytes(batch)
+
+
+@given(
+    sizes=st.lists(st.integers(1, 6), min_size=1, max_size=5),
+    skipped=st.integers(0, 10),
+    limits=st.lists(st.integers(1, 7), min_size=1),
+    compression=st.sampled_from([0, 1]),
+)
+def test_each_record_is_taken_once_from_where_it_was_asked_for(
+    sizes: list[int], skipped: int, limits: list[int], compression: int
+) -> None:
+    content, end = b"", 100
+    for size in sizes:
+        content += a_batch(end, [b"%d" % (end + number) for number in range(size)], compression)
+        end += size
+    begin = min(100 + skipped, end)
+    fetched, taken = Fetched("topic", 4, begin, content), list[Record]()
+    for limit in limits * (end - begin + 1):
+        assert fetched.position == begin + len(taken) or fetched.exhausted
+        fetched.take(len(taken) + limit, taken)
+    assert fetched.exhausted
+    assert fetched.position == end
+    assert [record.offset for record in taken] == list(range(begin, end))
+    assert all(record.value == b"%d" % record.offset for record in taken)
+    assert {(record.topic, record.partition, record.key, record.headers) for record in taken} <= {
+        ("topic", 4, b"key", (("name", b"text"),))
+    }
+
+
+@given(place=st.integers(21, 60), bit=st.integers(0, 7))
+def test_a_batch_that_was_damaged_is_never_taken(place: int, bit: int) -> None:
+    """From byte 21 on, a batch is covered by its checksum."""
+    sound, damaged = a_batch(0, [b"sound"]), bytearray(a_batch(1, [b"damaged"]))
+    damaged[place] ^= 1 << bit
+    fetched, taken = Fetched("topic", 0, 0, sound + bytes(damaged)), list[Record]()
+    with pytest.raises(CorruptRecordException, match="topic/0"):
+        fetched.take(None, taken)
+    assert [record.value for record in taken] == [b"sound"]
+    assert fetched.position == 1
+
+
+# where reading begins
+
+
+async def test_records_before_the_offset_are_left_out_also_within_a_batch(
+    topic: str, producer: AIOKafkaProducer, reader: Reader
+) -> None:
+    batch = producer.create_batch()
+    for number in range(5):
+        batch.append(key=None, value=b"%d" % number, timestamp=None)
+    await (await producer.send_batch(batch, topic, partition=1))
+    reader.assign({1: 3})
+    assert [record.value for record in await read(reader, 2)] == [b"3", b"4"]
+    assert reader.positions == {1: 5}
+
+
+async def test_a_partition_without_an_offset_begins_where_it_is_resumed(
+    settings: Settings, topic: str, producer: AIOKafkaProducer, at_end: AsyncExitStack
+) -> None:
+    asked: list[list[int]] = []
+
+    async def resume(partitions: Collection[int]) -> dict[int, int]:
+        asked.append(sorted(partitions))
+        if len(asked) == 1:
+            raise BrokerUnavailable("not now")
+        return {1: 2, 2: 0}
+
+    await fill(producer, topic, 3, partition=0)
+    await fill(producer, topic, 3, partition=1)
+    reader = Reader(settings, "test", topic, begin=resume, resume=resume)
+    at_end.push_async_callback(reader.stop)
+    await reader.start()
+    reader.assign({0: 1, 1: None, 2: None})
+    with pytest.raises(BrokerUnavailable, match="not now"):
+        await reader.next()
+    assert sorted(places(await read(reader, 3))) == [(0, 1), (0, 2), (1, 2)]
+    assert asked == [[1, 2], [1, 2]]
+    assert reader.positions == {0: 3, 1: 3, 2: 0}
+
+
+async def test_a_reader_whose_place_is_gone_goes_on_at_the_beginning(
+    settings: Settings, topic: str, producer: AIOKafkaProducer, at_end: AsyncExitStack
+) -> None:
+    await fill(producer, topic, 5)
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.brokers)
+    await admin.start()
+    at_end.push_async_callback(admin.close)
+    await admin.delete_records({TopicPartition(topic, 0): RecordsToDelete(before_offset=3)})
+    for place in (1, 1000):  # deleted, and beyond the end: the topic may have been made anew
+        consumer = PinnedConsumer(settings, "test", topic, [0])
+        at_end.push_async_callback(consumer.stop)
+        await consumer.start({0: place})
+        records: list[Record] = []
+        async with asyncio.timeout(BOUND):
+            while len(records) < 2:
+                records += await consumer.fetch(0.5)
+        assert [record.offset for record in records] == [3, 4]
+
+
+# what is in between
+
+
+async def test_what_marks_a_transaction_is_passed_over(
+    settings: Settings, topic: str, reader: Reader, at_end: AsyncExitStack
+) -> None:
+    producer = AIOKafkaProducer(bootstrap_servers=settings.brokers, transactional_id=f"{topic}-test")
+    await producer.start()
+    at_end.push_async_callback(producer.stop)
+    for number in range(2):
+        async with producer.transaction():
+            await producer.send_and_wait(topic, b"%d" % number, partition=0)
+    reader.assign({0: 0})
+    assert places(await read(reader, 2)) == [(0, 0), (0, 2)]
+
+    async def passed() -> bool:
+        assert await reader.next() == []
+        return reader.positions == {0: 4}
+
+    await until(passed, BOUND, "the last marker is passed")
+
+
+# who comes first
+
+
+async def test_a_response_too_small_for_all_serves_the_partitions_in_turn(
+    topic: str, producer: AIOKafkaProducer, reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forebay.kafka.reader, "RESPONSE_BYTES", 1)
+    for partition in range(PARTITIONS):
+        await fill(producer, topic, 3, partition)
+    reader.assign(dict.fromkeys(range(PARTITIONS), 0))
+    order = [(await read(reader, 1))[0].partition for _ in range(3 * PARTITIONS)]
+    assert [set(order[turn : turn + 3]) for turn in (0, 3, 6)] == [{0, 1, 2}] * 3
+
+
+async def test_no_more_is_returned_than_was_asked_for_and_nothing_is_lost(
+    topic: str, producer: AIOKafkaProducer, reader: Reader
+) -> None:
+    for partition in range(PARTITIONS):
+        await fill(producer, topic, 4, partition)
+    reader.assign(dict.fromkeys(range(PARTITIONS), 0))
+    records: list[Record] = []
+    while len(records) < 4 * PARTITIONS:
+        some = await reader.next(5)
+        assert len(some) <= 5
+        records += some
+    for partition in range(PARTITIONS):
+        assert [record.offset for record in records if record.partition == partition] == [0, 1, 2, 3]
+
+
+# while somebody waits
+
+
+async def waits(reader: Reader) -> asyncio.Task[list[Record]]:
+    """A wait for records that has had time to send its request."""
+    while True:
+        waiting = asyncio.create_task(reader.next())
+        done, _ = await asyncio.wait([waiting], timeout=0.1)
+        if not done:
+            return waiting
+        assert waiting.result() == []
+
+
+async def test_another_assignment_ends_a_wait_and_what_the_old_one_brings_is_dropped(
+    topic: str, producer: AIOKafkaProducer, reader: Reader
+) -> None:
+    await fill(producer, topic, 3, partition=1)
+    reader.assign({0: 0})
+    waiting = await waits(reader)
+    reader.assign({1: 1})
+    assert await asyncio.wait_for(waiting, BOUND) == []
+    await fill(producer, topic, 1, partition=0)
+    assert places(await read(reader, 2)) == [(1, 1), (1, 2)]
+
+
+async def test_a_paused_partition_keeps_what_has_arrived(
+    topic: str, producer: AIOKafkaProducer, reader: Reader
+) -> None:
+    await fill(producer, topic, 3)
+    reader.assign({0: 0, 1: 0})
+    assert places(await read(reader, 1, limit=1)) == [(0, 0)]
+    reader.pause([0])
+    assert await reader.next() == []
+    reader.resume([0])
+    assert places(await reader.next()) == [(0, 1), (0, 2)] or places(await read(reader, 2)) == [(0, 1), (0, 2)]
+
+
+async def test_a_wait_without_anything_to_read_ends_by_itself(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forebay.kafka.reader, "PATIENCE", 0.05)
+    assert await asyncio.wait_for(reader.next(), BOUND) == []
+
+
+async def test_a_wait_that_is_called_off_loses_nothing(topic: str, producer: AIOKafkaProducer, reader: Reader) -> None:
+    reader.assign({0: 0})
+    records: list[Record] = []
+    for number in range(50):
+        waiting = asyncio.create_task(reader.next())
+        await producer.send_and_wait(topic, b"%d" % number, partition=0)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        if not waiting.cancelled():
+            records += waiting.result()
+    records += await read(reader, 50 - len(records))
+    assert [record.offset for record in records] == list(range(50))
+
+
+async def test_a_reader_that_stops_tells_whoever_waits(reader: Reader) -> None:
+    reader.assign({0: 0})
+    waiting = await waits(reader)
+    await reader.stop()
+    with pytest.raises(BrokerUnavailable, match="stopped"):
+        await asyncio.wait_for(waiting, BOUND)
+    with pytest.raises(BrokerError, match="stopped"):
+        await reader.next()
+
+
+async def test_reading_goes_on_when_a_broker_is_back(
+    own_broker: Callable[[], Broker], at_end: AsyncExitStack, caplog: pytest.LogCaptureFixture
+) -> None:
+    broker = await asyncio.to_thread(own_broker)
+    settings = load_settings(bootstrap_servers=broker.bootstrap_servers, replication_factor=1)
+    async with Admin.connect(settings) as admin:
+        await admin.create("kept", 1, 1, {})
+
+    async def produce(value: bytes) -> None:
+        producer = Producer(settings, "test")
+        await producer.start()
+        await producer.send_and_wait("kept", value, key=b"k", timeout=BOUND)
+        await producer.stop()
+
+    consumer = PinnedConsumer(settings, "test", "kept")
+    at_end.push_async_callback(consumer.stop)
+    await produce(b"before")
+    await consumer.start()
+    assert [record.value for record in await consumer.read()] == [b"before"]
+    waiting = asyncio.create_task(consumer.read())
+    await asyncio.to_thread(broker.kill)
+    await until(lambda: "cannot be read, and is tried again" in caplog.text, BOUND, "the reader has noticed")
+    await asyncio.to_thread(broker.start)
+    await produce(b"after")
+    assert [record.value for record in await asyncio.wait_for(waiting, BOUND)] == [b"after"]
+    told = [record.getMessage() for record in caplog.records if record.name == "forebay.kafka.reader"]
+    assert len([text for text in told if "cannot be read" in text]) <= 2, "told once, not at every try"
+
+
+async def test_a_topic_that_is_not_there_yet_is_read_once_it_is(
+    settings: Settings, at_end: AsyncExitStack, producer: AIOKafkaProducer
+) -> None:
+    name = f"{settings.namespace}later"
+
+    async def begin(partitions: Collection[int]) -> dict[int, int]:
+        return dict.fromkeys(partitions, 0)
+
+    reader = Reader(settings, "test", name, begin=begin)
+    at_end.push_async_callback(reader.stop)
+    await reader.start()
+    reader.assign({0: 0})
+    waiting = asyncio.create_task(read(reader, 1))
+    async with Admin.connect(settings) as admin:
+        await admin.create(name, 1, -1, {})
+        await until(lambda: admin.describe([name]), BOUND, f"{name} exists")
+    await producer.send_and_wait(name, b"at last", partition=0)
+    assert [record.value for record in await asyncio.wait_for(waiting, BOUND)] == [b"at last"]
