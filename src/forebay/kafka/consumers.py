@@ -43,8 +43,8 @@ class PinnedConsumer:
 
     async def stop(self) -> None:
         """Disconnect, within a bound."""
-        await self._reader.stop()
-        await disconnect(f"the client that looks after {self.topic}", self._consumer.stop())
+        leaving = disconnect(f"the client that looks after {self.topic}", self._consumer.stop())
+        await asyncio.gather(self._reader.stop(), leaving)
 
     async def read(self, limit: int | None = None) -> list[Record]:
         """Return up to ``limit`` records, in order within each partition; waits without a bound for one."""
@@ -123,8 +123,8 @@ class GroupConsumer:
 
     async def stop(self) -> None:
         """Leave the group and disconnect, within a bound."""
-        await self._reader.stop()
-        await disconnect(f"the member that reads {self.topic}", self._consumer.stop())
+        leaving = disconnect(f"the member that reads {self.topic}", self._consumer.stop())
+        await asyncio.gather(self._reader.stop(), leaving)
 
     async def read(self, limit: int | None) -> list[Record]:
         """Return up to ``limit`` records of the partitions that are not paused; waits without a bound for one."""
