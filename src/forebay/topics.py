@@ -22,6 +22,7 @@ DAY_MS = 24 * HOUR_MS
 
 CREATION_BOUND = 15.0
 """Seconds until every node must know a topic that was just created."""
+_LOOK_AGAIN = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +151,7 @@ async def apply(settings: Settings, specs: Iterable[TopicSpec] | None = None) ->
         try:
             async with asyncio.timeout(CREATION_BOUND):
                 while missing := [spec.name for spec in specs if spec.name not in found]:
+                    await asyncio.sleep(_LOOK_AGAIN)
                     found = await admin.describe(spec.name for spec in specs)
         except TimeoutError:
             raise BrokerUnavailable(

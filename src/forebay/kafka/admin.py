@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import for_code
+from aiokafka.errors import TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
 
 from forebay.errors import BrokerError, BrokerUnavailable
 from forebay.kafka.connection import ADMIN_TIMEOUT, connection, within
@@ -60,7 +60,7 @@ class Admin:
         return frozenset(await within(ADMIN_TIMEOUT, "listing topics", self._client.list_topics()))
 
     async def describe(self, names: Iterable[str]) -> dict[str, TopicDescription]:
-        """Describe those of the topics that exist."""
+        """Describe those of the topics that exist; one that is being created may not be known everywhere yet."""
         # a cluster that creates topics by itself, as Kafka does by default, would create those it is asked for
         wanted = sorted((await self.names()).intersection(names))
         if not wanted:
@@ -78,10 +78,12 @@ class Admin:
         configs: dict[str, dict[str, str]] = {}
         for answer in answers:
             for code, message, _kind, name, entries in answer.resources:
+                if code == UnknownTopicOrPartitionError.errno:
+                    continue  # it was created a moment ago, and the node that was asked has not heard of it
                 if code:
                     raise BrokerError(f"describing topic {name}: {message or for_code(code).__name__}")
                 configs[name] = {entry[0]: entry[1] for entry in entries}
-        return {name: TopicDescription(name, count, configs[name]) for name, count in partitions.items()}
+        return {name: TopicDescription(name, partitions[name], config) for name, config in configs.items()}
 
     async def create(self, name: str, partitions: int, replication: int, config: Mapping[str, str]) -> bool:
         """Create a topic.
@@ -96,7 +98,7 @@ class Admin:
         topic.replication_factor = replication  # the constructor refuses the protocol's -1, the cluster's default
         answer = await within(ADMIN_TIMEOUT, f"creating topic {name}", self._client.create_topics([topic]))
         for _, code, *message in answer.topic_errors:
-            if code == 36:  # TOPIC_ALREADY_EXISTS
+            if code == TopicAlreadyExistsError.errno:
                 return False
             if code:
                 raise BrokerError(
