@@ -9,7 +9,8 @@ from forebay.kafka.sharing import Claim, share
 
 partition_counts = st.integers(0, 24)
 lists = st.lists(st.integers(0, 24), max_size=24, unique=True)
-claims = st.dictionaries(st.text("abcdef", min_size=1, max_size=3), st.builds(Claim, lists, lists), min_size=1)
+members = st.text("abcdef", min_size=1, max_size=3)
+claims = st.dictionaries(members, st.builds(Claim, lists, lists, st.just(False)), min_size=1)
 
 
 def owning(shares: dict[str, list[int]], busy: dict[str, list[int]] | None = None) -> dict[str, Claim]:
@@ -44,6 +45,26 @@ def test_whoever_stays_keeps_all_when_another_goes(count: int, claims: dict[str,
     stayed = {member: granted for member, granted in before.items() if member != "gone"}
     after = share(range(count), owning(stayed))
     assert all(set(before[member]) <= set(after[member]) for member in stayed)
+
+
+@given(partition_counts, claims, st.dictionaries(members.map(str.upper), st.builds(Claim, lists, lists, st.just(True))))
+def test_whoever_leaves_keeps_what_it_works_on_and_the_others_share_the_rest(
+    count: int, staying: dict[str, Claim], leaving: dict[str, Claim]
+) -> None:
+    shares = share(range(count), staying | leaving)
+    assert sorted(partition for granted in shares.values() for partition in granted) == list(range(count))
+    kept = {partition for member in leaving for partition in shares[member]}
+    assert all(set(shares[member]) <= set(leaving[member].busy) for member in leaving)
+    assert kept == {partition for claim in leaving.values() for partition in claim.busy if partition < count}
+    sizes = [len(shares[member]) for member in staying]
+    assert max(sizes) - min(sizes) <= 1
+
+
+@given(partition_counts, st.dictionaries(members, st.builds(Claim, lists, lists, st.just(True)), min_size=1))
+def test_what_only_those_who_leave_could_read_waits_for_somebody_to_come(count: int, leaving: dict[str, Claim]) -> None:
+    shares = share(range(count), leaving)
+    granted = sorted(partition for mine in shares.values() for partition in mine)
+    assert granted == sorted({partition for claim in leaving.values() for partition in claim.busy if partition < count})
 
 
 def test_a_newcomer_gets_what_nobody_is_working_on() -> None:

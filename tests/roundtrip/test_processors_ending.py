@@ -86,6 +86,31 @@ async def test_a_processor_that_is_asked_to_end_under_load_fails_nothing(site: S
     assert set(times.values()) == {1}, "what was begun was finished and committed, the rest handed over"
 
 
+async def test_a_long_job_at_the_end_keeps_nobody_waiting_but_who_shares_its_partition(site: Site) -> None:
+    gateway, leaving = site.pair()
+    async with httpx.AsyncClient(base_url=gateway.url, timeout=60) as client:
+        held = asyncio.create_task(ask(client, "long_on_loop", "held", 10))
+        await until(lambda: site.times_run("long_on_loop")["held"], 10, "the long job is running")
+        other = await asyncio.to_thread(site.processor)
+        leaving.terminate()
+        await asyncio.to_thread(leaving.wait_for, "is stopping")
+        urgent, same_tier = [], []
+        for number in range(24):  # one after the other, so that each goes to the next of the 12 partitions
+            urgent.append(asyncio.create_task(ask(client, "on_loop", f"urgent-{number}")))
+            same_tier.append(asyncio.create_task(ask(client, "quick_in_bulk", f"bulk-{number}")))
+            await asyncio.sleep(0.02)
+        responses = await asyncio.gather(*urgent)
+        await until(lambda: sum(task.done() for task in same_tier) >= 22, 9, "all but its own partition goes on")
+        assert not held.done()
+        assert (await held).json() == {"tag": "held", "pid": leaving.pid}
+        responses += await asyncio.gather(*same_tier)
+        assert await asyncio.to_thread(leaving.exit_code, 10) == 0
+    assert {response.status_code for response in responses} == {200}
+    assert {response.json()["pid"] for response in responses} == {other.pid}
+    for operation in ("long_on_loop", "on_loop", "quick_in_bulk"):
+        assert set(site.times_run(operation).values()) == {1}
+
+
 async def test_what_does_not_end_within_the_drain_is_handed_to_another(site: Site) -> None:
     gateway, leaving = site.pair(FOREBAY_DRAIN="0.5")
     async with httpx.AsyncClient(base_url=gateway.url, timeout=60) as client:

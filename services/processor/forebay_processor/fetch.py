@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import forebay_schemas.topics as names
 from forebay import tracing
@@ -30,7 +30,11 @@ WINDOW = 1000
 REST = 0.002
 """Seconds at most that a job which came alone has for its reply before the next look for jobs."""
 
+GRACE = 0.5
+"""Seconds that the jobs in hand have to end before a processor that is leaving gives its other partitions away."""
+
 _POLL = 0.5
+_LEAVE_TICK = 0.02
 _BACK_OFF = 0.5
 _COMMIT_BOUND = 5.0
 
@@ -66,6 +70,7 @@ class TierFetcher:
         self._paused: frozenset[int] = frozenset()
         self._full: set[int] = set()
         self._accepting = True
+        self._stopping: asyncio.Task[None] | None = None
         self._room = asyncio.Event()
         self._lull = Lull(REST)
         self._consumer = GroupConsumer(
@@ -75,7 +80,7 @@ class TierFetcher:
             names.group(settings.namespace, tier),
             on_revoked=self._revoked,
             on_assigned=self._assigned,
-            busy=lambda: [partition for partition, offsets in self._offsets.items() if offsets.busy],
+            busy=lambda: [partition for partition, offsets in self._offsets.items() if not offsets.finished],
         )
 
     async def start(self) -> None:
@@ -83,14 +88,35 @@ class TierFetcher:
         await self._consumer.start()
 
     async def stop(self) -> None:
-        """Commit what is settled and leave the group."""
+        """Commit what is settled and leave the group; a second call waits for the first."""
+        if self._stopping is None:
+            self._stopping = asyncio.create_task(self._stop())
+        await asyncio.shield(self._stopping)
+
+    async def _stop(self) -> None:
         await self.commit()
         await self._consumer.stop()
 
     def stop_accepting(self) -> None:
-        """Take in no more jobs; go on polling, so that the partitions stay ours while the last jobs finish."""
+        """Take in no more jobs, and hand back those that wait; those that run stay ours, and so do their partitions."""
         self._accepting = False
+        self._hand_back(self._scheduler.withdraw(lambda work: work.tier == self.tier))
         self._room.set()
+
+    async def leave(self) -> None:
+        """Leave the group when the jobs in hand are done and committed; to be called after `stop_accepting`.
+
+        If that takes a while, the partitions without a job in hand go to the others before.
+        """
+        patience = time.monotonic() + GRACE
+        giving_up = False
+        while not all(offsets.finished for offsets in self._offsets.values()):
+            await self.commit()
+            if not giving_up and time.monotonic() > patience:
+                giving_up = True
+                self._consumer.give_up_idle()
+            await asyncio.sleep(_LEAVE_TICK)
+        await self.stop()
 
     def wake(self) -> None:
         """Tell that jobs have left the scheduler, so that there may be room."""
@@ -107,9 +133,9 @@ class TierFetcher:
                 self._full.discard(record.partition)
 
     async def run(self) -> None:
-        """Fetch until cancelled; run it as a task."""
+        """Fetch until cancelled, or until we have left the group; run it as a task."""
         arrivals = Arrivals(self._take, self._lull.wait)
-        while True:
+        while self._stopping is None:
             room = self._scheduler.room(self.tier) if self._accepting else 0
             self._hold(room)
             try:
@@ -121,8 +147,9 @@ class TierFetcher:
                     self._take(await self._consumer.fetch(0, 1))  # of a partition that came a moment ago
                     await self._wait_for_room()
             except BrokerError as error:
-                log.warning("%s: %s", self.tier, error)
-                await asyncio.sleep(_BACK_OFF)
+                if self._stopping is None:
+                    log.warning("%s: %s", self.tier, error)
+                    await asyncio.sleep(_BACK_OFF)
 
     async def commit(self) -> None:
         """Commit the settled prefix of each partition that has moved on."""
@@ -160,6 +187,8 @@ class TierFetcher:
             self._paused = frozenset(wanted)
 
     def _take(self, records: list[Record]) -> None:
+        if not self._accepting:
+            return  # they are not committed, so the next owner fetches them
         now = time.time_ns() // 1000
         for record in records:
             offsets = self._offsets.get(record.partition)
@@ -187,17 +216,21 @@ class TierFetcher:
         if records:
             self._on_work()
 
+    def _hand_back(self, withdrawn: Iterable[Work]) -> None:
+        """Give up jobs that were not started."""
+        by_partition: dict[int, list[int]] = {}
+        for work in withdrawn:
+            by_partition.setdefault(work.record.partition, []).append(work.record.offset)
+        for partition, offsets in self._offsets.items():
+            offsets.hand_back(by_partition.get(partition, ()))
+
     async def _revoked(self, partitions: frozenset[int]) -> None:
         """Commit what is settled, and hand back what was not started; what runs goes on, and is answered."""
         await self.commit()
         withdrawn = self._scheduler.withdraw(
             lambda work: work.tier == self.tier and work.record.partition in partitions
         )
-        for partition in partitions:
-            if partition in self._offsets:
-                self._offsets[partition].hand_back(
-                    work.record.offset for work in withdrawn if work.record.partition == partition
-                )
+        self._hand_back(withdrawn)
         self._owned -= partitions
         self._paused -= partitions
 

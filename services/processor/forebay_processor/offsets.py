@@ -53,6 +53,11 @@ class PartitionOffsets:
         return any(state is _State.IN_HAND for state in self._states.values())
 
     @property
+    def finished(self) -> bool:
+        """Whether no job is in hand and all that could be committed is."""
+        return not self.busy and self.committable is None
+
+    @property
     def committable(self) -> int | None:
         """The end of the settled prefix, if it lies beyond what is committed; None where there is nothing new."""
         position = self._order[0] if self._order else self._next

@@ -88,13 +88,14 @@ class Processor:
                     task.cancel()
             self.pump()
 
-    async def drain(self, bound: float) -> None:
-        """Start nothing more, and give what runs ``bound`` seconds to finish; what does not is handed back.
-
-        Jobs that wait here are handed back at once: their offsets are not committed, so the next owner fetches them.
-        """
+    def stop_accepting(self) -> None:
+        """Start nothing more; jobs that wait here are handed back: not committed, so the next owner fetches them."""
         self._accepting = False
-        self._scheduler.withdraw(lambda _: True)
+        for fetcher in self._fetchers.values():
+            fetcher.stop_accepting()
+
+    async def drain(self, bound: float) -> None:
+        """Give what runs ``bound`` seconds to finish; what does not is handed back. Call `stop_accepting` before."""
         if self._tasks:
             log.info("%d jobs are finishing", len(self._tasks))
             _, unfinished = await asyncio.wait(self._tasks, timeout=bound)

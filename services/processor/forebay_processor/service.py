@@ -42,7 +42,8 @@ async def serve(
 ) -> None:
     """Run a processor until SIGTERM or SIGINT, or until ``stop`` is set.
 
-    At the end it starts nothing more, gives what runs ``drain`` seconds, commits, and leaves its groups.
+    At the end it starts nothing more, gives what runs ``drain`` seconds, commits, and leaves each group as soon as no
+    job of it is in hand.
 
     Args:
         settings: where the cluster is, and the limits.
@@ -105,10 +106,10 @@ async def serve(
             log.info("%s runs %s in %d slots", processor_id, ", ".join(app.operations), settings.slots)
             await stop.wait()
             log.info("%s is stopping", processor_id)
-            for fetcher in fetchers:
-                fetcher.stop_accepting()
-            await processor.drain(settings.drain)
-            await producer.flush(settings.drain)
+            processor.stop_accepting()
+            async with running(*(fetcher.leave() for fetcher in fetchers)):
+                await processor.drain(settings.drain)
+                await producer.flush(settings.drain)
     if lost:
         raise lost[0]
 

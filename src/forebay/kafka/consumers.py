@@ -98,10 +98,11 @@ class GroupConsumer:
         busy: Callable[[], Collection[int]],
     ) -> None:
         self.topic = topic
+        self._share = FairShare(busy)
         self._consumer = AIOKafkaConsumer(
             **connection(settings, client),
             group_id=group,
-            partition_assignment_strategy=(FairShare(busy),),
+            partition_assignment_strategy=(self._share,),
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             session_timeout_ms=int(settings.session_timeout * 1000),
@@ -119,6 +120,18 @@ class GroupConsumer:
         """Connect and join the group; partitions come by ``on_assigned``."""
         await within(ADMIN_TIMEOUT, f"connecting to read {self.topic}", self._consumer.start())
         await self._reader.start()
+        self._subscribe()
+
+    def give_up_idle(self) -> None:
+        """Ask the group to give others all our partitions but the busy ones, since we are about to leave.
+
+        The group shares its partitions anew: ours are revoked, and those that remain are assigned.
+        """
+        self._share.leaving = True
+        self._subscribe()
+
+    def _subscribe(self) -> None:
+        """Join the group, or join it anew."""
         self._consumer.subscribe([self.topic], listener=_Listener(self._revoked, self._assigned))
 
     async def stop(self) -> None:

@@ -2,7 +2,7 @@
 
 A partition that moves takes along whatever is being worked on in it: the new owner fetches it again. So each member
 keeps what it has as far as its fair share goes, and of that rather the partitions with work in hand. Kafka's own round
-robin deals everything out anew whenever somebody comes or goes.
+robin deals everything out anew whenever somebody comes or goes. Whoever is about to leave keeps only what it works on.
 """
 
 from __future__ import annotations
@@ -25,24 +25,22 @@ class Claim:
     Attributes:
         busy: partitions in which it has work in hand.
         owned: partitions that were its own until now.
+        leaving: whether it wants none but the busy ones, because it is about to leave the group.
     """
 
     busy: list[int]
     owned: list[int]
+    leaving: bool = False
 
 
 def share(partitions: Iterable[int], claims: Mapping[str, Claim]) -> dict[str, list[int]]:
-    """Share partitions among members, so that none has two more than another.
+    """Share partitions among members, so that none has two more than another, apart from those who are leaving.
 
     Args:
-        partitions: all there are.
+        partitions: all there are; those that only members who are leaving could read are left out.
         claims: of each member, by its id; at least one.
     """
     free = set(partitions)
-    base, extra = divmod(len(free), len(claims))
-    # whoever has most keeps most: those whose share is the larger by one
-    by_holdings = sorted(claims, key=lambda member: (-len({*claims[member].busy, *claims[member].owned}), member))
-    quota = {member: base + (place < extra) for place, member in enumerate(by_holdings)}
     shares: dict[str, list[int]] = {member: [] for member in claims}
 
     def grant(member: str, wanted: Iterable[int]) -> None:
@@ -53,11 +51,21 @@ def share(partitions: Iterable[int], claims: Mapping[str, Claim]) -> dict[str, l
                 free.remove(partition)
                 shares[member].append(partition)
 
-    for member in sorted(claims):
+    leaving = sorted(member for member, claim in claims.items() if claim.leaving)
+    quota = dict.fromkeys(leaving, len(free))
+    for member in leaving:
         grant(member, claims[member].busy)
-    for member in sorted(claims):
+
+    staying = sorted(claims.keys() - quota.keys())
+    base, extra = divmod(len(free), len(staying) or 1)
+    # whoever has most keeps most: those whose share is the larger by one
+    by_holdings = sorted(staying, key=lambda member: -len({*claims[member].busy, *claims[member].owned}))
+    quota |= {member: base + (place < extra) for place, member in enumerate(by_holdings)}
+    for member in staying:
+        grant(member, claims[member].busy)
+    for member in staying:
         grant(member, claims[member].owned)
-    for member in sorted(claims):
+    for member in staying:
         grant(member, sorted(free))
     return {member: sorted(granted) for member, granted in shares.items()}
 
@@ -67,17 +75,21 @@ class FairShare(AbstractPartitionAssignor):  # type: ignore[misc] # aiokafka has
 
     Args:
         busy: says in which partitions this member has work in hand.
+
+    Attributes:
+        leaving: whether this member wants nothing but those.
     """
 
     name = "forebay-fair-share"
 
     def __init__(self, busy: Callable[[], Collection[int]]) -> None:
         self._busy = busy
+        self.leaving = False
         self._owned: list[int] = []
 
     def metadata(self, topics: Iterable[str]) -> ConsumerProtocolMemberMetadata:
         """Say what this member would like to keep."""
-        claim = Claim(sorted(self._busy()), self._owned)
+        claim = Claim(sorted(self._busy()), self._owned, self.leaving)
         return ConsumerProtocolMemberMetadata(_VERSION, list(topics), msgspec.json.encode(claim))
 
     def on_assignment(self, assignment: ConsumerProtocolMemberAssignment) -> None:
