@@ -16,7 +16,7 @@ import forebay_schemas.topics as names
 from forebay import compatibility
 from forebay.app import Operation
 from forebay.codec import Schema, SchemaSet
-from forebay.errors import BrokerUnavailable, CodecError, IncompatibleSchema, InvalidSchema
+from forebay.errors import BrokerError, BrokerUnavailable, CodecError, IncompatibleSchema, InvalidSchema
 from forebay.kafka import PinnedConsumer, Producer
 from forebay.messages import OperationMessage, decode_operation, encode_operation
 from forebay.settings import Settings
@@ -122,14 +122,14 @@ class Catalog:
                 self._consumer = PinnedConsumer(self._settings, self._client, self._topic)
                 try:
                     await self._consumer.start({0: self._next_offset})
-                except BrokerUnavailable as error:
+                except BrokerError as error:
                     log.warning("catalog: %s", error)
                     await self._disconnect()
                     await asyncio.sleep(_RECONNECT)
                     continue
             try:
                 await self._take(self._consumer, _POLL)
-            except BrokerUnavailable as error:
+            except BrokerError as error:
                 log.warning("catalog: %s", error)
                 await self._disconnect()
 

@@ -8,6 +8,7 @@
     │   └── IncompatibleSchema    an operation's schema does not fit the one in the catalog
     ├── BrokerError               Kafka, as seen from here
     │   ├── BrokerUnavailable     no answer in time (retriable)
+    │   ├── AccessRefused         the credentials are not accepted
     │   ├── BrokerStartError      the embedded broker did not start
     │   ├── MessageTooLarge       a record is larger than the topics take
     │   ├── TopicUnknown          the cluster has no such topic
@@ -61,6 +62,10 @@ class BrokerUnavailable(BrokerError):
     """
 
     retriable = True
+
+
+class AccessRefused(BrokerError):
+    """A broker does not accept the credentials, or the way in which they are given; the message names the settings."""
 
 
 class BrokerStartError(BrokerError):

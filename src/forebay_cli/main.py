@@ -63,14 +63,14 @@ def _options(
 
 
 def _report(error: Exception) -> int:
-    from forebay.errors import ConfigurationError, ForebayError
+    from forebay.errors import AccessRefused, ConfigurationError, ForebayError
 
     failures = list(_leaves(error))
     if not all(isinstance(failure, ForebayError) for failure in failures):
         raise error
     for sentence in dict.fromkeys(" ".join(str(failure).split()) for failure in failures):
         typer.echo(f"forebay: {sentence}", err=True)
-    return 2 if any(isinstance(failure, ConfigurationError) for failure in failures) else 1
+    return 2 if any(isinstance(failure, ConfigurationError | AccessRefused) for failure in failures) else 1
 
 
 def _leaves(error: Exception) -> Iterator[Exception]:

@@ -15,7 +15,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
 
 from forebay.errors import BrokerError, BrokerUnavailable
-from forebay.kafka.connection import ADMIN_TIMEOUT, connection, within
+from forebay.kafka.connection import ADMIN_TIMEOUT, connect, connection, within
 from forebay.kafka.producer import Producer
 from forebay.settings import Settings
 
@@ -50,7 +50,7 @@ class Admin:
     async def _connect(cls, settings: Settings) -> Any:
         client = AIOKafkaAdminClient(**connection(settings, "admin"), request_timeout_ms=int(ADMIN_TIMEOUT * 1000))
         try:
-            await within(ADMIN_TIMEOUT, f"connecting to {settings.brokers}", client.start())
+            await connect(settings, client.start())
             yield cls(client)
         finally:
             await client.close()

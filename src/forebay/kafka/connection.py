@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import ssl
 from collections.abc import Awaitable, Coroutine
 from typing import Any
 
-from aiokafka.errors import KafkaError
+from aiokafka.conn import collect_hosts, create_conn
+from aiokafka.errors import (
+    AuthenticationFailedError,
+    KafkaError,
+    SaslAuthenticationFailed,
+    UnsupportedSaslMechanismError,
+)
 from aiokafka.helpers import create_ssl_context
 
-from forebay.errors import BrokerError, BrokerUnavailable, ConfigurationError
+from forebay.errors import AccessRefused, BrokerError, BrokerUnavailable, ConfigurationError
 from forebay.settings import Settings
 
 ADMIN_TIMEOUT = 15.0
@@ -19,6 +26,8 @@ ADMIN_TIMEOUT = 15.0
 
 DISCONNECT_BOUND = 3.0
 """Seconds that a goodbye may take; with a broker that is away it would take many times that."""
+
+_DIAGNOSIS_BOUND = 3.0
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +72,51 @@ async def within(seconds: float, what: str, awaitable: Awaitable[Any]) -> Any:
     except KafkaError as error:
         kind = BrokerUnavailable if getattr(error, "retriable", False) else BrokerError
         raise kind(f"{what}: {error or type(error).__name__}") from error
+
+
+async def connect(settings: Settings, starting: Awaitable[Any]) -> None:
+    """Await the start of a client under a bound, and say why where nobody lets us in: aiokafka itself only logs that.
+
+    Raises:
+        BrokerUnavailable: no broker answers.
+        AccessRefused: a broker does not accept the credentials.
+    """
+    try:
+        async with asyncio.timeout(ADMIN_TIMEOUT):
+            await starting
+    except TimeoutError:
+        raise BrokerUnavailable(
+            f"connecting to {settings.brokers}: the broker did not answer within {ADMIN_TIMEOUT:g} s"
+        ) from None
+    except KafkaError as error:
+        raise BrokerUnavailable(f"connecting to {settings.brokers}: {await _why_not(settings)}") from error
+
+
+async def _why_not(settings: Settings) -> str:
+    """Find out what the first of the brokers does to those who connect; raises as `connect`."""
+    arguments = connection(settings, "diagnosis")
+    host, port, _ = collect_hosts(arguments.pop("bootstrap_servers"), randomize=False)[0]
+    try:
+        async with asyncio.timeout(_DIAGNOSIS_BOUND):
+            connected = await create_conn(host, port, **arguments)
+    except TimeoutError:
+        return f"{host}:{port} does not answer"
+    except ConnectionRefusedError:
+        return f"nobody listens at {host}:{port}"
+    except UnsupportedSaslMechanismError as error:
+        reason = f"{host}:{port} does not offer it"
+        raise AccessRefused(f"setting sasl_mechanism = '{settings.sasl_mechanism}': {reason}") from error
+    except (AuthenticationFailedError, SaslAuthenticationFailed) as error:
+        reason = f"{host}:{port} refuses them: {error}"
+        raise AccessRefused(f"settings sasl_username and sasl_password: {reason}") from error
+    except socket.gaierror as error:
+        return f"{host}: {error.strerror}"
+    except (OSError, KafkaError) as error:
+        reason = str(error) or type(error).__name__
+    else:
+        connected.close()
+        reason = "it closed the connection"
+    return f"{reason}; perhaps it wants another security_protocol than {settings.security_protocol}"
 
 
 async def disconnect(what: str, stopping: Coroutine[Any, Any, None]) -> None:

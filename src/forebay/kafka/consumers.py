@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from forebay.errors import BrokerUnavailable
-from forebay.kafka.connection import ADMIN_TIMEOUT, connection, disconnect, within
+from forebay.kafka.connection import ADMIN_TIMEOUT, connect, connection, disconnect, within
 from forebay.kafka.reader import Reader
 from forebay.kafka.records import Record
 from forebay.kafka.sharing import FairShare
@@ -24,6 +24,7 @@ class PinnedConsumer:
 
     def __init__(self, settings: Settings, client: str, topic: str, partitions: Iterable[int] = (0,)) -> None:
         self.topic = topic
+        self._settings = settings
         self._partitions = list(partitions)
         self._consumer = AIOKafkaConsumer(**connection(settings, client), enable_auto_commit=False)
         self._reader = Reader(settings, client, topic, begin=partial(_beginnings, self._consumer, topic))
@@ -33,7 +34,7 @@ class PinnedConsumer:
 
         The position is pinned when this returns: every record produced afterwards will be fetched.
         """
-        await within(ADMIN_TIMEOUT, f"connecting to read {self.topic}", self._consumer.start())
+        await connect(self._settings, self._consumer.start())
         await self._reader.start()
         if offsets is None and at_end:
             offsets = await self.ends(ADMIN_TIMEOUT)
@@ -98,6 +99,7 @@ class GroupConsumer:
         busy: Callable[[], Collection[int]],
     ) -> None:
         self.topic = topic
+        self._settings = settings
         self._share = FairShare(busy)
         self._consumer = AIOKafkaConsumer(
             **connection(settings, client),
@@ -118,7 +120,7 @@ class GroupConsumer:
 
     async def start(self) -> None:
         """Connect and join the group; partitions come by ``on_assigned``."""
-        await within(ADMIN_TIMEOUT, f"connecting to read {self.topic}", self._consumer.start())
+        await connect(self._settings, self._consumer.start())
         await self._reader.start()
         self._subscribe()
 

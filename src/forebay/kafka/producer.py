@@ -17,7 +17,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from forebay.errors import BrokerError, BrokerUnavailable, MessageTooLarge, TopicUnknown
-from forebay.kafka.connection import ADMIN_TIMEOUT, connection, disconnect, within
+from forebay.kafka.connection import connect, connection, disconnect, within
 from forebay.kafka.records import Headers
 from forebay.settings import Settings
 
@@ -116,7 +116,7 @@ class Producer:
 
     async def start(self) -> None:
         """Connect; raises `BrokerUnavailable` when nobody answers."""
-        await within(ADMIN_TIMEOUT, f"connecting to {self._settings.brokers}", self._producer.start())
+        await connect(self._settings, self._producer.start())
 
     async def stop(self, timeout: float = 5.0) -> None:
         """Send what was handed over, for ``timeout`` seconds at the most, then disconnect."""

@@ -25,7 +25,7 @@ from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.record import MemoryRecords
 
 from forebay.errors import BrokerError, BrokerUnavailable
-from forebay.kafka.connection import ADMIN_TIMEOUT, connection, disconnect, within
+from forebay.kafka.connection import ADMIN_TIMEOUT, connect, connection, disconnect, within
 from forebay.kafka.records import Record
 from forebay.settings import Settings
 
@@ -118,7 +118,7 @@ class Reader:
         self, settings: Settings, client: str, topic: str, *, begin: Locate, resume: Locate | None = None
     ) -> None:
         self.topic = topic
-        self._brokers = settings.brokers
+        self._settings = settings
         self._client = AIOKafkaClient(**connection(settings, client), request_timeout_ms=int(REQUEST_BOUND * 1000))
         self._partition_bytes = settings.max_message_bytes
         self._begin = begin
@@ -135,7 +135,7 @@ class Reader:
 
     async def start(self) -> None:
         """Connect; raises `BrokerUnavailable` when nobody answers."""
-        await within(ADMIN_TIMEOUT, f"connecting to {self._brokers}", self._client.bootstrap())
+        await connect(self._settings, self._client.bootstrap())
         await within(ADMIN_TIMEOUT, f"looking up {self.topic}", self._client.set_topics([self.topic]))
 
     async def stop(self) -> None:
