@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from forebay_broker.ports import ReservedPort
+from tests.support.ports import free_ports
 
 START = [sys.executable, "-m", "forebay_cli", "broker"]
 PATIENCE = 60.0
@@ -27,7 +27,7 @@ class Command:
     def __init__(self, folder: Path, *flags: str, start: list[str] = START) -> None:
         self.output = folder / "output"
         with self.output.open("wb") as output:
-            arguments = [*start, "--port", str(free_port()), "--data-dir", str(folder / "data"), *flags]
+            arguments = [*start, "--port", str(free_ports(1)[0]), "--data-dir", str(folder / "data"), *flags]
             self.process = subprocess.Popen(arguments, stdout=output, stderr=subprocess.STDOUT)
 
     def text(self) -> str:
@@ -61,11 +61,6 @@ def wait_for(condition: Callable[[], bool], timeout: float = PATIENCE) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.02)
-
-
-def free_port() -> int:
-    with ReservedPort() as port:
-        return port.number
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-from contextlib import ExitStack
 from http.client import HTTPConnection
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import pytest
 
 from tests.cli.shell import APP, BOUND, Shell, Up, environment
 from tests.support.brokers import Kafka
+from tests.support.ports import free_ports
 
 
 @pytest.fixture
@@ -27,9 +27,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def ports() -> list[int]:
     """Three ports that nobody else uses now."""
-    with ExitStack() as sockets:
-        free = [sockets.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(3)]
-        return [each.getsockname()[1] for each in free]
+    return free_ports(3)
 
 
 @pytest.fixture

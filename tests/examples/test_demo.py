@@ -23,7 +23,6 @@ from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from forebay import Reject
-from forebay_broker.ports import ReservedPort
 from imaging import checks, demo, pictures
 from imaging.client import STAGES, Answer, server_timing, written
 from imaging.demo import Conversation, Exchange
@@ -44,6 +43,7 @@ from imaging.operations import (
 from imaging.photographs import PHOTOGRAPHS
 from imaging.pictures import Format
 from tests.support.brokers import Kafka
+from tests.support.ports import free_ports
 
 COFFEE = next(photograph for photograph in PHOTOGRAPHS if photograph.name == "coffee").read()
 ROCKET = next(photograph for photograph in PHOTOGRAPHS if photograph.name == "rocket").read()
@@ -349,9 +349,9 @@ def test_a_mistake_in_the_settings_is_one_sentence(
 def test_a_platform_that_does_not_start_is_shown_with_its_last_lines(
     run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    with ReservedPort() as port:
-        monkeypatch.setenv("FOREBAY_HTTP_PORT", str(port.number))
-        monkeypatch.setenv("FOREBAY_ADMIN_PORT", str(port.number))
+    (port,) = free_ports(1)
+    monkeypatch.setenv("FOREBAY_HTTP_PORT", str(port))
+    monkeypatch.setenv("FOREBAY_ADMIN_PORT", str(port))
 
     outcome = run("--up", "--once")
 
@@ -364,8 +364,8 @@ def test_a_platform_that_does_not_start_is_shown_with_its_last_lines(
 def test_the_demo_starts_the_platform_gets_right_answers_and_stops_it(
     kafka: Kafka, namespace: str, tmp_path: Path
 ) -> None:
-    with ReservedPort() as http, ReservedPort() as admin:
-        ports = {"FOREBAY_HTTP_PORT": str(http.number), "FOREBAY_ADMIN_PORT": str(admin.number)}
+    port, admin_port = free_ports(2)
+    ports = {"FOREBAY_HTTP_PORT": str(port), "FOREBAY_ADMIN_PORT": str(admin_port)}
     here = {
         "FOREBAY_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
         "FOREBAY_NAMESPACE": namespace,

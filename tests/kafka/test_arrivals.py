@@ -1,12 +1,62 @@
-"""The rhythm of reading: a wait that ends with what it waits for, or soon."""
+"""The rhythm of reading: what comes alone has its rest, what comes together does not, and a rest ends soon."""
 
 from __future__ import annotations
 
 import asyncio
 
-from forebay.kafka import Lull
+import pytest
+
+from forebay.kafka import Arrivals, Lull, Record
+from forebay.kafka.arrivals import CALM_AFTER, pause_after
+from tests.support.records import a_record
 
 NEVER = 3600.0
+
+
+class Diary:
+    """A source that brings so many records each time, and notes what becomes of them."""
+
+    def __init__(self, *counts: int) -> None:
+        self.counts = iter(counts)
+        self.entries: list[str] = []
+        self.arrivals = Arrivals(self._take, self._rest)
+
+    async def read(self, limit: int | None) -> list[Record]:
+        count = next(self.counts)
+        self.entries.append(f"read {limit}")
+        return [a_record(offset=offset) for offset in range(count)]
+
+    def _take(self, records: list[Record]) -> None:
+        self.entries.append(f"take {len(records)}")
+
+    async def _rest(self) -> None:
+        self.entries.append("rest")
+
+
+async def test_records_that_come_one_at_a_time_are_taken_in_and_then_have_their_rest() -> None:
+    diary = Diary(*[1] * (CALM_AFTER + 2))
+    for _ in range(CALM_AFTER):
+        await diary.arrivals.next(diary)
+    assert "rest" not in diary.entries
+    diary.entries.clear()
+    for _ in range(2):
+        await diary.arrivals.next(diary, 5)
+    assert diary.entries == ["read 5", "take 1", "rest"] * 2
+
+
+async def test_records_that_come_together_end_the_calm() -> None:
+    diary = Diary(*[1] * (CALM_AFTER + 1), 2, *[1] * CALM_AFTER)
+    for _ in range(CALM_AFTER + 1):
+        await diary.arrivals.next(diary)
+    assert diary.entries.count("rest") == 1
+    for _ in range(1 + CALM_AFTER):
+        await diary.arrivals.next(diary)
+    assert diary.entries.count("rest") == 1
+
+
+@pytest.mark.parametrize(("few", "more"), [(1, 20), (20, 60)])
+def test_the_more_came_the_longer_the_next_ones_may_gather(few: int, more: int) -> None:
+    assert pause_after(few) < pause_after(more) <= pause_after(10_000) < 0.01
 
 
 async def test_a_lull_ends_when_it_is_told_to() -> None:

@@ -169,6 +169,26 @@ async def test_a_partition_without_an_offset_begins_where_it_is_resumed(
     assert reader.positions == {0: 3, 1: 3, 2: 0}
 
 
+@pytest.mark.parametrize("fails", [False, True])
+async def test_what_is_found_out_for_an_assignment_of_the_past_is_dropped(
+    settings: Settings, topic: str, producer: AIOKafkaProducer, at_end: AsyncExitStack, fails: bool
+) -> None:
+    async def resume(partitions: Collection[int]) -> dict[int, int]:
+        late.assign({1: 1})
+        if fails:
+            raise BrokerError("it is not ours")
+        return dict.fromkeys(partitions, 0)
+
+    await fill(producer, topic, 2, partition=0)
+    await fill(producer, topic, 2, partition=1)
+    late = Reader(settings, "test", topic, begin=resume, resume=resume)
+    at_end.push_async_callback(late.stop)
+    await late.start()
+    late.assign({0: None})
+    assert places(await read(late, 1)) == [(1, 1)]
+    assert late.positions == {1: 2}
+
+
 async def test_a_reader_whose_place_is_gone_goes_on_at_the_beginning(
     settings: Settings, topic: str, producer: AIOKafkaProducer, at_end: AsyncExitStack
 ) -> None:

@@ -18,7 +18,7 @@ from forebay.topics import DAY_MS, HOUR_MS, TopicSpec, TopicState
 from forebay_broker.config import server_settings
 from tests.support import brokers
 from tests.support.brokers import Broker, Kafka
-from tests.support.services import free_ports
+from tests.support.ports import free_ports
 
 SHARED = ["jobs.interactive", "jobs.standard", "jobs.bulk", "dead", "catalog"]
 

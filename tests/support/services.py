@@ -5,18 +5,17 @@ from __future__ import annotations
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 
 from forebay.settings import TIERS, Settings, load_settings
+from tests.support.ports import free_ports
 from tests.support.waiting import wait_until
 
 APPS = Path(__file__).parent / "apps"
@@ -25,13 +24,6 @@ START_BOUND = 60.0
 """Seconds that a process may take to be ready, on a machine that is busy with other things."""
 STOP_BOUND = 40.0
 """Seconds that a process may take to end."""
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on now."""
-    with ExitStack() as sockets:
-        taken = [sockets.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [each.getsockname()[1] for each in taken]
 
 
 def plain_environment() -> dict[str, str]:

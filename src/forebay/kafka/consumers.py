@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from functools import partial
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from aiokafka.errors import CommitFailedError, ConsumerStoppedError, IllegalStateError, KafkaError
 
 from forebay.errors import BrokerUnavailable
 from forebay.kafka.connection import ADMIN_TIMEOUT, connect, connection, disconnect, within
@@ -167,7 +167,7 @@ class GroupConsumer:
         """
         try:
             await self._consumer.getmany()
-        except KafkaError as error:
+        except (KafkaError, ConsumerStoppedError) as error:
             raise BrokerUnavailable(f"reading {self.topic}: {error or type(error).__name__}") from error
 
     def pause(self, partitions: Iterable[int]) -> None:

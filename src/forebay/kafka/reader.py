@@ -217,7 +217,11 @@ class Reader:
         for locate in (self._resume, self._begin):
             wanted = [partition for partition, by in unplaced.items() if by is locate]
             if wanted:
-                found = await locate(wanted)
+                try:
+                    found = await locate(wanted)
+                except BrokerError:
+                    if self._unplaced is unplaced:
+                        raise
                 if self._unplaced is not unplaced:
                     return  # there is another assignment by now
                 for partition, offset in found.items():
