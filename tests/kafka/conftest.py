@@ -7,13 +7,25 @@ from contextlib import AsyncExitStack
 
 import pytest
 
+from forebay.kafka import Admin
 from forebay.settings import Settings, load_settings
 from tests.support.brokers import Kafka
+from tests.support.waiting import until
 
 
 @pytest.fixture
 def settings(kafka: Kafka, namespace: str) -> Settings:
     return load_settings(bootstrap_servers=kafka.bootstrap_servers, namespace=namespace, partitions=3)
+
+
+@pytest.fixture
+async def topic(settings: Settings) -> str:
+    """A topic with three partitions and nothing in it."""
+    name = f"{settings.namespace}things"
+    async with Admin.connect(settings) as admin:
+        await admin.create(name, settings.partitions, -1, {"max.message.bytes": str(settings.max_message_bytes)})
+        await until(lambda: admin.describe([name]), 30.0, f"{name} exists")
+    return name
 
 
 @pytest.fixture

@@ -20,15 +20,6 @@ PARTITIONS = 3
 
 
 @pytest.fixture
-async def topic(settings: Settings) -> str:
-    name = f"{settings.namespace}things"
-    async with Admin.connect(settings) as admin:
-        await admin.create(name, PARTITIONS, -1, {"max.message.bytes": str(settings.max_message_bytes)})
-        await until(lambda: admin.describe([name]), BOUND, f"{name} exists")
-    return name
-
-
-@pytest.fixture
 async def producer(settings: Settings, at_end: AsyncExitStack) -> Producer:
     producer = Producer(settings, "test")
     at_end.push_async_callback(producer.stop)

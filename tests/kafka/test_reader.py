@@ -27,15 +27,6 @@ PARTITIONS = 3
 
 
 @pytest.fixture
-async def topic(settings: Settings) -> str:
-    name = f"{settings.namespace}things"
-    async with Admin.connect(settings) as admin:
-        await admin.create(name, PARTITIONS, -1, {})
-        await until(lambda: admin.describe([name]), BOUND, f"{name} exists")
-    return name
-
-
-@pytest.fixture
 async def producer(settings: Settings, at_end: AsyncExitStack) -> AIOKafkaProducer:
     producer = AIOKafkaProducer(bootstrap_servers=settings.brokers)
     await producer.start()
@@ -296,8 +287,7 @@ async def test_a_paused_partition_keeps_what_has_arrived(
     assert places(await reader.next()) == [(0, 1), (0, 2)] or places(await read(reader, 2)) == [(0, 1), (0, 2)]
 
 
-async def test_a_wait_without_anything_to_read_ends_by_itself(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forebay.kafka.reader, "PATIENCE", 0.05)
+async def test_a_wait_without_anything_to_read_ends_by_itself(reader: Reader) -> None:
     assert await asyncio.wait_for(reader.next(), BOUND) == []
 
 

@@ -25,6 +25,7 @@ from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.record import MemoryRecords
 
 from forebay.errors import BrokerError, BrokerUnavailable
+from forebay.kafka.arrivals import Lull
 from forebay.kafka.connection import ADMIN_TIMEOUT, connect, connection, disconnect, within
 from forebay.kafka.records import Record
 from forebay.settings import Settings
@@ -129,7 +130,7 @@ class Reader:
         self._paused: frozenset[int] = frozenset()
         self._fetched: dict[int, Fetched] = {}
         self._under_way: dict[int, asyncio.Task[None]] = {}
-        self._waiting: asyncio.Future[None] | None = None
+        self._answer = Lull(PATIENCE)
         self._troubled: set[int] = set()
         self._stopped = False
 
@@ -141,7 +142,7 @@ class Reader:
     async def stop(self) -> None:
         """Disconnect, within a bound; whoever waits for records gets a `BrokerUnavailable`."""
         self._stopped = True
-        self._wake()
+        self._answer.end()
         tasks = list(self._under_way.values())
         for task in tasks:
             task.cancel()
@@ -159,7 +160,7 @@ class Reader:
         self._unplaced = {partition: self._resume for partition, offset in positions.items() if offset is None}
         self._paused = frozenset()
         self._fetched.clear()
-        self._wake()
+        self._answer.end()
 
     def pause(self, partitions: Iterable[int]) -> None:
         """Return nothing more of these partitions until they are resumed, and do not ask for it."""
@@ -168,7 +169,7 @@ class Reader:
     def resume(self, partitions: Iterable[int]) -> None:
         """Read these partitions again."""
         self._paused = self._paused.difference(partitions)
-        self._wake()
+        self._answer.end()
 
     async def next(self, limit: int | None = None) -> list[Record]:
         """Return up to ``limit`` records, in order within each partition; none if none came for a while.
@@ -185,7 +186,7 @@ class Reader:
             if self._unplaced:
                 await self._place()
             self._ask()
-            await self._answer()
+            await self._answer.wait()
             records = self._take(limit)
         return records
 
@@ -240,20 +241,6 @@ class Reader:
             if leader not in self._under_way:
                 self._under_way[leader] = self._loop.create_task(self._fetch(leader, partitions))
 
-    async def _answer(self) -> None:
-        """Wait until a broker has answered, or what is to be read has changed; not for ever."""
-        self._waiting = self._loop.create_future()
-        timer = self._loop.call_later(PATIENCE, self._wake)
-        try:
-            await self._waiting
-        finally:
-            self._waiting = None
-            timer.cancel()
-
-    def _wake(self) -> None:
-        if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_result(None)
-
     async def _fetch(self, leader: int, partitions: list[tuple[int, int, int]]) -> None:
         """Make one request, and see to it that the next one fares better if it fails."""
         try:
@@ -267,7 +254,7 @@ class Reader:
                 log.info("%s is read again from broker %d", self.topic, leader)
                 self._troubled -= {leader, _NO_LEADER}
         except (KafkaError, OSError) as error:
-            self._wake()
+            self._answer.end()
             if leader not in self._troubled:
                 log.warning("%s cannot be read, and is tried again: %s", self.topic, error or type(error).__name__)
                 self._troubled.add(leader)
@@ -275,7 +262,7 @@ class Reader:
             await asyncio.sleep(BACK_OFF)
         finally:
             del self._under_way[leader]
-            self._wake()
+            self._answer.end()
 
     def _take_in(self, response: Any, partitions: list[tuple[int, int, int]]) -> None:
         """Keep what a response brings; raises what is wrong with one of its partitions."""
