@@ -12,7 +12,7 @@ CALM_AFTER = 16
 """Records in a row that came alone, after which they are taken to come one at a time."""
 
 GATHER_PER_RECORD = 0.00005
-GATHER_AT_MOST = 0.003
+GATHER_AT_MOST = 0.002
 
 
 def pause_after(records: int) -> float:
