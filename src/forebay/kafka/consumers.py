@@ -55,11 +55,7 @@ class PinnedConsumer:
 
     async def fetch(self, timeout: float, limit: int | None = None) -> list[Record]:
         """Return up to ``limit`` records, in order within each partition; waits up to ``timeout`` seconds for one."""
-        try:
-            async with asyncio.timeout(timeout):
-                return await self.read(limit)
-        except TimeoutError:
-            return []
+        return await self._reader.fetch(timeout, limit)
 
     def positions(self) -> Mapping[int, int]:
         """Return the offset that each partition is read from next."""
@@ -152,13 +148,7 @@ class GroupConsumer:
     async def fetch(self, timeout: float, limit: int | None) -> list[Record]:
         """Return up to ``limit`` records of the partitions that are not paused; waits up to ``timeout`` seconds."""
         await self._show_up()
-        try:
-            async with asyncio.timeout(timeout):
-                while not (records := await self._reader.next(limit)):
-                    pass
-                return records
-        except TimeoutError:
-            return []
+        return await self._reader.fetch(timeout, limit)
 
     async def _show_up(self) -> None:
         """Let aiokafka see that we go on reading, for the poll limit, and tell us what is wrong with our membership.

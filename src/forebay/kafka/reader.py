@@ -190,6 +190,16 @@ class Reader:
             records = self._take(limit)
         return records
 
+    async def fetch(self, timeout: float, limit: int | None) -> list[Record]:
+        """Return up to ``limit`` records; waits up to ``timeout`` seconds for one. Raises as `next`."""
+        try:
+            async with asyncio.timeout(timeout):
+                while not (records := await self.next(limit)):
+                    pass
+                return records
+        except TimeoutError:
+            return []
+
     def _take(self, limit: int | None) -> list[Record]:
         if self._stopped:
             raise BrokerUnavailable(f"reading {self.topic}: the reader has stopped")
