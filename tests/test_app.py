@@ -23,7 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay import Forebay, Job
-from forebay.app import Body, Operation, Runs, load_app
+from forebay.app import Body, ExecutionMode, Operation, load_app
 from forebay.codec import Schema
 from forebay.errors import AppError, CodecError
 from forebay_gateway.payloads import PayloadCodec
@@ -155,7 +155,7 @@ JOB = Job(id="gw-1", key="k", tenant="t", attempt=2, deadline_ms=2**40, is_repla
 
 def test_a_coroutine_runs_on_the_loop(app: Forebay) -> None:
     operation = declared(app, on_loop, tier="interactive", deadline=2)
-    assert (operation.runs, operation.takes_job, operation.tier) == (Runs.ON_LOOP, True, "interactive")
+    assert (operation.mode, operation.takes_job, operation.tier) == (ExecutionMode.ON_LOOP, True, "interactive")
     assert operation.deadline == 2.0
     assert operation.description == "Move a point."
 
@@ -168,12 +168,12 @@ async def test_a_coroutine_gives_an_awaitable(app: Forebay) -> None:
 
 def test_a_plain_function_runs_in_a_thread_and_may_leave_out_the_job(app: Forebay) -> None:
     operation = declared(app, in_thread)
-    assert (operation.runs, operation.takes_job, operation.tier) == (Runs.IN_THREAD, False, "standard")
+    assert (operation.mode, operation.takes_job, operation.tier) == (ExecutionMode.IN_THREAD, False, "standard")
     assert operation.call(Point(1.0), JOB) == Point(1.0)
 
 
 def test_cpu_work_runs_in_a_process(app: Forebay) -> None:
-    assert declared(app, in_thread, cpu=True).runs is Runs.IN_PROCESS
+    assert declared(app, in_thread, cpu=True).mode is ExecutionMode.IN_PROCESS
 
 
 def test_bytes_have_a_media_type_and_no_schema(app: Forebay) -> None:

@@ -45,7 +45,7 @@ _LEFT_TO_AVRO = (bytes, bytearray, datetime, date, time, Decimal, UUID)
 _SCHEMA_OPTIONS = py_avro_schema.Option.MILLISECONDS | py_avro_schema.Option.NO_AUTO_NAMESPACE
 
 
-class Runs(StrEnum):
+class ExecutionMode(StrEnum):
     """Where a handler runs."""
 
     ON_LOOP = "async"
@@ -100,7 +100,7 @@ class Operation:
         description: first paragraph of the handler's docstring.
         tier: the lane that its jobs take.
         deadline: seconds that a caller waits at the most.
-        runs: where the handler runs.
+        mode: where the handler runs.
         handler: the function itself.
         takes_job: whether it has a second parameter, for the `Job`.
         request: what it takes.
@@ -112,7 +112,7 @@ class Operation:
     description: str
     tier: str
     deadline: float
-    runs: Runs
+    mode: ExecutionMode
     handler: Callable[..., Any]
     takes_job: bool
     request: Body
@@ -229,7 +229,7 @@ def _declare(
         description=(inspect.getdoc(handler) or "").partition("\n\n")[0].replace("\n", " "),
         tier=tier,
         deadline=float(deadline),
-        runs=Runs.IN_PROCESS if cpu else Runs.ON_LOOP if on_loop else Runs.IN_THREAD,
+        mode=ExecutionMode.IN_PROCESS if cpu else ExecutionMode.ON_LOOP if on_loop else ExecutionMode.IN_THREAD,
         handler=handler,
         takes_job=len(parameters) == 2,
         request=_body(where, "request", hints.get(parameters[0].name), accepts, "accepts", app),

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import forebay_schemas.topics as names
 from forebay import compatibility
 from forebay.app import Operation
 from forebay.codec import Schema, SchemaSet
@@ -20,6 +19,7 @@ from forebay.errors import BrokerError, BrokerUnavailable, CodecError, Incompati
 from forebay.kafka import PinnedConsumer, Producer
 from forebay.messages import OperationMessage, decode_operation, encode_operation
 from forebay.settings import Settings
+from forebay_schemas import topics as topic_names
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +88,7 @@ class Catalog:
         self._settings = settings
         self._client = client
         self._on_change = on_change
-        self._topic = names.catalog(settings.namespace)
+        self._topic = topic_names.catalog(settings.namespace)
         self._consumer: PinnedConsumer | None = None
         self._entries: dict[str, CatalogEntry] = {}
         self._next_offset = 0
@@ -138,18 +138,18 @@ class Catalog:
         async with self._moved:
             await self._moved.wait_for(lambda: self._next_offset > offset)
 
-    async def until_request(self, operation: str, fingerprint: bytes, bound: float) -> None:
+    async def wait_for_request_schema(self, operation: str, fingerprint: bytes, bound: float) -> None:
         """Wait until a request that was written with this schema can be read, or for ``bound`` seconds."""
         try:
             async with asyncio.timeout(bound), self._moved:
-                await self._moved.wait_for(lambda: self.knows_request(operation, fingerprint))
+                await self._moved.wait_for(lambda: self.has_request_schema(operation, fingerprint))
         except TimeoutError:
             return
 
-    def knows_request(self, operation: str, fingerprint: bytes) -> bool:
+    def has_request_schema(self, operation: str, fingerprint: bytes) -> bool:
         """Whether a request of the operation that was written with this schema can be read."""
         entry = self._entries.get(operation)
-        return entry is not None and entry.requests is not None and entry.requests.knows(fingerprint)
+        return entry is not None and entry.requests is not None and entry.requests.has_writer(fingerprint)
 
     async def stop(self) -> None:
         """Disconnect."""
@@ -250,7 +250,7 @@ async def announce(
             changes.append(change)
     for change in changes:
         offset = await producer.send_and_wait(
-            names.catalog(settings.namespace),
+            topic_names.catalog(settings.namespace),
             encode_operation(change),
             key=change["name"].encode(),
             timeout=ANNOUNCE_BOUND,

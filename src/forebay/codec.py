@@ -108,7 +108,7 @@ class SchemaSet:
         self.reader = reader
         self._writers = {schema.fingerprint: schema for schema in (*writers, reader)}
 
-    def knows(self, fingerprint: bytes) -> bool:
+    def has_writer(self, fingerprint: bytes) -> bool:
         """Whether one of the schemas has this fingerprint."""
         return fingerprint in self._writers
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-import forebay_schemas.topics as names
 from forebay.errors import BrokerUnavailable, TopicMismatch
 from forebay.kafka import Admin, TopicDescription
 from forebay.settings import TIERS, Settings
+from forebay_schemas import topics as topic_names
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
@@ -108,17 +108,17 @@ def shared(settings: Settings) -> list[TopicSpec]:
     delete, compact = frozenset({"delete"}), frozenset({"compact"})
     return [
         *(
-            TopicSpec(names.jobs(settings.namespace, tier), settings.partitions, False, delete, DAY_MS, size)
+            TopicSpec(topic_names.jobs(settings.namespace, tier), settings.partitions, False, delete, DAY_MS, size)
             for tier in TIERS
         ),
-        TopicSpec(names.dead(settings.namespace), 1, False, delete, 14 * DAY_MS, size),
-        TopicSpec(names.catalog(settings.namespace), 1, True, compact, DAY_MS, size),
+        TopicSpec(topic_names.dead(settings.namespace), 1, False, delete, 14 * DAY_MS, size),
+        TopicSpec(topic_names.catalog(settings.namespace), 1, True, compact, DAY_MS, size),
     ]
 
 
 def replies(settings: Settings) -> TopicSpec:
     """Return this instance's reply topic: partition 0 for held requests, 1 for those asked for later."""
-    name = names.replies(settings.namespace, settings.instance)
+    name = topic_names.replies(settings.namespace, settings.instance)
     return TopicSpec(name, 2, True, frozenset({"delete"}), HOUR_MS, settings.max_message_bytes)
 
 

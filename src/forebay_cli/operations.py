@@ -130,12 +130,12 @@ async def read_catalog(settings: Settings) -> list[Listed]:
     Raises:
         BrokerUnavailable: the cluster does not answer.
     """
-    import forebay_schemas.topics as names
     from forebay.catalog import Catalog
     from forebay.kafka import Admin
+    from forebay_schemas import topics as topic_names
 
     async with Admin.connect(settings) as admin:
-        if names.catalog(settings.namespace) not in await admin.names():
+        if topic_names.catalog(settings.namespace) not in await admin.names():
             return []
     catalog = Catalog(settings, "operations")
     try:

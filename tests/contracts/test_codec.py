@@ -188,5 +188,5 @@ def test_any_known_version_is_read_as_the_current_one(
     writers = [Schema(json.dumps(each), logical=False) for each in (OLDER, NEWER)]
     schemas = SchemaSet(PAIR_SCHEMA, writers)
     assert schemas.decode(Schema(json.dumps(writer), logical=False).encode(value)) == read
-    assert all(schemas.knows(each.fingerprint) for each in (*writers, PAIR_SCHEMA))
-    assert not schemas.knows(Schema('"int"').fingerprint)
+    assert all(schemas.has_writer(each.fingerprint) for each in (*writers, PAIR_SCHEMA))
+    assert not schemas.has_writer(Schema('"int"').fingerprint)

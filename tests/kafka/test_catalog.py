@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-import forebay_schemas.topics as names
 from forebay import Forebay, topics
 from forebay.app import Operation
 from forebay.catalog import Catalog, CatalogEntry, announce
@@ -20,6 +19,7 @@ from forebay.errors import IncompatibleSchema, InvalidSchema
 from forebay.kafka import PinnedConsumer, Producer
 from forebay.messages import encode_operation
 from forebay.settings import Settings
+from forebay_schemas import topics as topic_names
 from tests.support.waiting import until
 
 BOUND = 30.0
@@ -86,7 +86,7 @@ def follow(settings: Settings, at_end: AsyncExitStack) -> Follow:
 
 async def records(settings: Settings) -> int:
     """How many were ever produced to the catalog."""
-    consumer = PinnedConsumer(settings, "test", names.catalog(settings.namespace))
+    consumer = PinnedConsumer(settings, "test", topic_names.catalog(settings.namespace))
     await consumer.start()
     try:
         return (await consumer.ends(BOUND))[0]
@@ -95,7 +95,9 @@ async def records(settings: Settings) -> int:
 
 
 async def put(settings: Settings, producer: Producer, name: str, value: bytes | None) -> int:
-    return await producer.send_and_wait(names.catalog(settings.namespace), value, key=name.encode(), timeout=BOUND)
+    return await producer.send_and_wait(
+        topic_names.catalog(settings.namespace), value, key=name.encode(), timeout=BOUND
+    )
 
 
 async def test_a_follower_sees_what_is_announced(settings: Settings, producer: Producer, follow: Follow) -> None:
@@ -212,19 +214,19 @@ async def test_a_schema_is_waited_for_however_much_else_changes(
 ) -> None:
     processor, operations = await follow(), app(greet=V1)
     fingerprint = schema(operations["greet"]).fingerprint
-    waiting = asyncio.create_task(processor.until_request("greet", fingerprint, BOUND))
+    waiting = asyncio.create_task(processor.wait_for_request_schema("greet", fingerprint, BOUND))
     for number in range(3):
         await announce(settings, producer, processor, app(**{f"other{number}": V1}), "p")
         assert not waiting.done()
     await announce(settings, producer, processor, operations, "p")
     await asyncio.wait_for(waiting, BOUND)
-    assert processor.knows_request("greet", fingerprint)
+    assert processor.has_request_schema("greet", fingerprint)
 
 
 async def test_a_schema_that_never_comes_is_waited_for_so_long_and_no_longer(follow: Follow) -> None:
     processor = await follow()
-    await processor.until_request("greet", b"12345678", bound=0.05)
-    assert not processor.knows_request("greet", b"12345678")
+    await processor.wait_for_request_schema("greet", b"12345678", bound=0.05)
+    assert not processor.has_request_schema("greet", b"12345678")
 
 
 async def test_two_that_announce_the_same_at_once_agree(settings: Settings, producer: Producer, follow: Follow) -> None:

@@ -191,10 +191,10 @@ async def test_more_than_the_memory_holds_is_refused_and_the_rest_is_delivered(t
         producer.publish(topic, value, key=b"k", on_delivery=delivery.of(number))
     with pytest.raises(BrokerUnavailable, match="wait for the broker already"):
         producer.publish(topic, value, key=b"k")
-    assert producer.congested
-    await asyncio.wait_for(producer.room(), BOUND)
+    assert producer.backpressured
+    await asyncio.wait_for(producer.wait_for_capacity(), BOUND)
     await producer.flush(BOUND)
-    assert not producer.congested
+    assert not producer.backpressured
     assert set(map(tuple, delivery.told.values())) == {(None,)}
 
 

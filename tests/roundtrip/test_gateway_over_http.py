@@ -14,7 +14,7 @@ import httpx
 import psutil
 import pytest
 
-import forebay_schemas.topics as names
+from forebay_schemas import topics as topic_names
 from tests.roundtrip.conftest import Pair
 from tests.support.waiting import until
 from tests.support.wire import put, read_all
@@ -192,7 +192,7 @@ async def test_an_idle_connection_is_the_clients_to_close(pair: Pair) -> None:
 
 async def test_a_duplicate_reply_is_counted_and_changes_nothing(client: httpx.AsyncClient, pair: Pair) -> None:
     response = await client.post("/v1/on_loop", json={"tag": "twice"})
-    topic = names.replies(pair.site.namespace, pair.gateway.instance)
+    topic = topic_names.replies(pair.site.namespace, pair.gateway.instance)
     key = response.headers["forebay-request-id"].encode()
     [reply] = [record for record in await read_all(pair.site.settings, topic) if record.key == key]
     before = await _unexpected_replies(pair)
@@ -204,7 +204,7 @@ async def test_a_duplicate_reply_is_counted_and_changes_nothing(client: httpx.As
 async def test_a_reply_that_nobody_waits_for_is_counted_and_changes_nothing(
     client: httpx.AsyncClient, pair: Pair
 ) -> None:
-    topic = names.replies(pair.site.namespace, pair.gateway.instance)
+    topic = topic_names.replies(pair.site.namespace, pair.gateway.instance)
     before = await _unexpected_replies(pair)
     await put(pair.site.settings, topic, b"anything", key=b"somebody else's")
     await put(pair.site.settings, topic, None, key=b"a tombstone")
@@ -229,7 +229,7 @@ async def test_a_reply_that_cannot_be_read_concerns_its_caller_only(client: http
     mine = asyncio.create_task(client.post("/v1/on_loop", json={"tag": "garbled", "seconds": 1}))
     others = asyncio.create_task(client.post("/v1/on_loop", json={"tag": "other", "seconds": 1}))
     key = await until(lambda: job_of("garbled"), 5, "the handler was begun")
-    topic = names.replies(pair.site.namespace, pair.gateway.instance)
+    topic = topic_names.replies(pair.site.namespace, pair.gateway.instance)
     await put(pair.site.settings, topic, b"\xc3\x01garbage", key=key)
     response = await mine
     assert response.status_code == 502

@@ -10,9 +10,9 @@ from functools import partial
 import httpx
 import pytest
 
-import forebay_schemas.topics as names
 from forebay.kafka import Record
 from forebay.messages import JobMessage, decode_job, encode_job
+from forebay_schemas import topics as topic_names
 from tests.roundtrip.conftest import Pair
 from tests.support.services import Site
 from tests.support.waiting import until
@@ -49,11 +49,11 @@ async def test_jobs_whose_deadline_has_passed_are_answered_and_not_run(site: Sit
 
 
 async def _produced(site: Site, count: int) -> bool:
-    return len(await read_all(site.settings, names.jobs(site.namespace, "bulk"))) == count
+    return len(await read_all(site.settings, topic_names.jobs(site.namespace, "bulk"))) == count
 
 
 async def _everything_is_committed(site: Site) -> bool:
-    end = len(await read_all(site.settings, names.jobs(site.namespace, "bulk")))
+    end = len(await read_all(site.settings, topic_names.jobs(site.namespace, "bulk")))
     return await committed(site.settings, "bulk") == {0: end}
 
 
@@ -147,7 +147,9 @@ async def test_whoever_waits_for_a_record_that_cannot_be_read_is_told(client: ht
     [run] = await until(
         lambda: [run for run in pair.site.runs("in_thread") if run.tag == "spoiled"], 10, "the handler is running"
     )
-    await put(pair.site.settings, names.jobs(pair.site.namespace, "interactive"), b"spoiled", key=run.job.encode())
+    await put(
+        pair.site.settings, topic_names.jobs(pair.site.namespace, "interactive"), b"spoiled", key=run.job.encode()
+    )
     response = await held
     assert response.status_code == 500
     assert response.json()["type"] == "urn:forebay:problem:unreadable-job"
@@ -157,10 +159,10 @@ async def test_whoever_waits_for_a_record_that_cannot_be_read_is_told(client: ht
 async def test_a_reply_whose_gateway_is_gone_holds_up_nobody(client: httpx.AsyncClient, pair: Pair) -> None:
     example = await client.post("/v1/on_loop", json={"tag": "example"})
     job = await _job_of(pair, example.headers["forebay-request-id"])
-    topic = names.jobs(pair.site.namespace, "interactive")
+    topic = topic_names.jobs(pair.site.namespace, "interactive")
     for _ in range(20):  # more than there are slots
         job["request_id"] = f"gone-{uuid.uuid4()}"
-        job["reply_topic"] = names.replies(pair.site.namespace, "gone")
+        job["reply_topic"] = topic_names.replies(pair.site.namespace, "gone")
         job["deadline"] += 60_000
         await put(pair.site.settings, topic, encode_job(job), key=job["request_id"].encode())
     async with asyncio.timeout(3):
@@ -178,13 +180,13 @@ async def _is_committed(pair: Pair, topic: str) -> bool:
 
 async def _buried(pair: Pair, value: bytes | None, request_id: str | None = None) -> Record:
     """Put a record among the jobs, and return the dead letter that it has become."""
-    topic = names.jobs(pair.site.namespace, "interactive")
+    topic = topic_names.jobs(pair.site.namespace, "interactive")
     key = (request_id or f"nobody-{uuid.uuid4()}").encode()
     headers = [("mine", b"kept"), ("fb-origin", b"somewhere/else/0"), ("fb-error-type", b"old")]
     offset = await put(pair.site.settings, topic, value, key=key, headers=headers)
 
     async def letters() -> list[Record]:
-        found = await read_all(pair.site.settings, names.dead(pair.site.namespace))
+        found = await read_all(pair.site.settings, topic_names.dead(pair.site.namespace))
         return [record for record in found if record.key == key]
 
     [letter] = await until(letters, 10, "there is a dead letter")
@@ -196,7 +198,7 @@ async def _buried(pair: Pair, value: bytes | None, request_id: str | None = None
 
 async def _job_of(pair: Pair, request_id: str) -> JobMessage:
     """The job that a gateway has made."""
-    topic = names.jobs(pair.site.namespace, "interactive")
+    topic = topic_names.jobs(pair.site.namespace, "interactive")
     [record] = [
         record
         for record in await read_all(pair.site.settings, topic, pair.site.settings.partitions)

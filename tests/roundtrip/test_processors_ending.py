@@ -8,7 +8,7 @@ import time
 import httpx
 import psutil
 
-import forebay_schemas.topics as names
+from forebay_schemas import topics as topic_names
 from tests.support.services import Processor, Site
 from tests.support.waiting import until
 from tests.support.wire import committed, read_all
@@ -130,7 +130,7 @@ async def test_what_does_not_end_within_the_drain_is_handed_to_another(site: Sit
 
 async def test_nothing_is_committed_past_a_job_that_is_not_done(site: Site) -> None:
     gateway, victim = site.pair(FOREBAY_PARTITIONS="1")
-    jobs = names.jobs(site.namespace, "bulk")
+    jobs = topic_names.jobs(site.namespace, "bulk")
     async with httpx.AsyncClient(base_url=gateway.url, timeout=60, limits=NO_LIMITS) as client:
         before = await ask(client, "quick_in_bulk", "before")
         assert before.status_code == 200

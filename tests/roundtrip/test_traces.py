@@ -12,7 +12,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-import forebay_schemas.topics as names
+from forebay_schemas import topics as topic_names
 from tests.roundtrip.conftest import Pair
 from tests.support.brokers import Kafka
 from tests.support.collector import Collector, Span, collecting
@@ -218,7 +218,7 @@ async def test_the_tracestate_goes_along(client: httpx.AsyncClient, traced: Pair
 
 
 async def _headers_of_replies(traced: Pair, request_id: str) -> list[dict[str, bytes]]:
-    topic = names.replies(traced.site.namespace, traced.gateway.instance)
+    topic = topic_names.replies(traced.site.namespace, traced.gateway.instance)
     records = await read_all(traced.site.settings, topic)
     return [dict(record.headers) for record in records if record.key == request_id.encode()]
 

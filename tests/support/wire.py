@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
-import forebay_schemas.topics as names
 from forebay.kafka import PinnedConsumer, Record
 from forebay.messages import JobMessage, ReplyMessage, decode_reply
 from forebay.settings import Settings
+from forebay_schemas import topics as topic_names
 
 
 async def read_all(settings: Settings, topic: str, partitions: int = 1) -> list[Record]:
@@ -36,7 +36,7 @@ def _is_behind(positions: Mapping[int, int], ends: Mapping[int, int]) -> bool:
 
 async def replies_to(settings: Settings, instance: str, request_id: str) -> list[ReplyMessage]:
     """The replies to one request, in order."""
-    records = await read_all(settings, names.replies(settings.namespace, instance))
+    records = await read_all(settings, topic_names.replies(settings.namespace, instance))
     return [decode_reply(record.value or b"") for record in records if record.key == request_id.encode()]
 
 
@@ -64,7 +64,7 @@ async def committed(settings: Settings, tier: str) -> dict[int, int]:
     client = AIOKafkaAdminClient(bootstrap_servers=settings.brokers)
     await client.start()
     try:
-        found = await client.list_consumer_group_offsets(names.group(settings.namespace, tier))
+        found = await client.list_consumer_group_offsets(topic_names.group(settings.namespace, tier))
     finally:
         await client.close()
     return {partition.partition: entry.offset for partition, entry in found.items() if entry.offset >= 0}
@@ -81,7 +81,7 @@ def a_job(settings: Settings, operation: str, tier: str, payload: bytes, schema:
         content_type="application/json",
         payload=payload,
         payload_schema=schema,
-        reply_topic=names.replies(settings.namespace, settings.instance),
+        reply_topic=topic_names.replies(settings.namespace, settings.instance),
         created_at=now,
         deadline=now + 30_000,
         ordering_key=None,

@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 import uuid_utils
 
-import forebay_schemas.topics as names
 from forebay.errors import BrokerError, MessageTooLarge
 from forebay.kafka import Headers, Producer, Record
 from forebay.messages import JobMessage, encode_job
@@ -18,6 +17,7 @@ from forebay_gateway.replies import Replies
 from forebay_gateway.route import Route
 from forebay_gateway.validate import ValidRequest
 from forebay_gateway.waiters import DeadlinePassed, Waiters
+from forebay_schemas import topics as topic_names
 
 DEFAULT_TENANT = "default"
 
@@ -53,7 +53,7 @@ class Dispatcher:
 
     def __init__(self, settings: Settings, producer: Producer, waiters: Waiters, replies: Replies) -> None:
         self._prefix = f"{settings.instance}-"
-        self._reply_topic = names.replies(settings.namespace, settings.instance)
+        self._reply_topic = topic_names.replies(settings.namespace, settings.instance)
         self._max_body = settings.max_body_bytes
         self._producer = producer
         self._waiters = waiters

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import forebay_schemas.topics as names
 from forebay.catalog import CatalogEntry
 from forebay_gateway import problems
 from forebay_gateway.payloads import PayloadCodec
+from forebay_schemas import topics as topic_names
 
 PREFIX = "/v1/"
 
@@ -56,7 +56,7 @@ class Router:
             operation=name,
             path=PREFIX + name,
             tier=message["tier"],
-            topic=names.jobs(self._namespace, message["tier"]),
+            topic=topic_names.jobs(self._namespace, message["tier"]),
             deadline=message["deadline_ms"] / 1000,
             accepts=message["accepts"],
             request=PayloadCodec(message["request_schemas"][0]) if message["request_schemas"] else None,

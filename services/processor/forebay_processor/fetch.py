@@ -11,7 +11,6 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 
-import forebay_schemas.topics as names
 from forebay import tracing
 from forebay.errors import BrokerError, CodecError
 from forebay.kafka import Arrivals, GroupConsumer, Lull, Record, header
@@ -20,6 +19,7 @@ from forebay.settings import Settings
 from forebay_processor.offsets import PartitionOffsets
 from forebay_processor.schedule import Scheduler
 from forebay_processor.work import Work
+from forebay_schemas import topics as topic_names
 from forebay_schemas.headers import ATTEMPT
 
 log = logging.getLogger(__name__)
@@ -76,8 +76,8 @@ class TierFetcher:
         self._consumer = GroupConsumer(
             settings,
             processor,
-            names.jobs(settings.namespace, tier),
-            names.group(settings.namespace, tier),
+            topic_names.jobs(settings.namespace, tier),
+            topic_names.group(settings.namespace, tier),
             on_revoked=self._revoked,
             on_assigned=self._assigned,
             busy=lambda: [partition for partition, offsets in self._offsets.items() if not offsets.finished],

@@ -15,7 +15,7 @@ from opentelemetry.trace import Span, set_span_in_context, use_span
 from pebble import ProcessPool, ThreadPool
 
 from forebay import failures
-from forebay.app import Forebay, Operation, Runs
+from forebay.app import ExecutionMode, Forebay, Operation
 from forebay.catalog import Catalog
 from forebay.codec import Schema
 from forebay.errors import CodecError, Problem
@@ -44,7 +44,7 @@ CATALOG_LAG = 2.0
 
 
 class Runner:
-    """Runs jobs.
+    """ExecutionMode jobs.
 
     Args:
         app: declares the operations.
@@ -58,8 +58,8 @@ class Runner:
         self._operations = app.operations
         self._catalog = catalog
         self._in_threads: dict[Work, asyncio.Future[Call]] = {}
-        kinds = {operation.runs for operation in self._operations.values()}
-        self._threads = ThreadPool(max_workers=slots) if Runs.IN_THREAD in kinds else None
+        kinds = {operation.mode for operation in self._operations.values()}
+        self._threads = ThreadPool(max_workers=slots) if ExecutionMode.IN_THREAD in kinds else None
         self._processes = (
             ProcessPool(
                 max_workers=min(slots, os.cpu_count() or 1),
@@ -67,7 +67,7 @@ class Runner:
                 initargs=(reference, app_dir),
                 context=multiprocessing.get_context("spawn"),
             )
-            if Runs.IN_PROCESS in kinds
+            if ExecutionMode.IN_PROCESS in kinds
             else None
         )
         if self._processes is not None:
@@ -91,7 +91,7 @@ class Runner:
             operation, writer = await self._resolve(work)
         except CodecError as error:
             return unreadable(str(error))
-        if operation.runs is Runs.IN_PROCESS:
+        if operation.mode is ExecutionMode.IN_PROCESS:
             return _result(operation, work, await self._in_process(operation, work, writer))
         try:
             request = operation.request.decode(work.job["payload"], writer)
@@ -99,7 +99,7 @@ class Runner:
             return unreadable(str(error))
         except Exception as error:  # of the request type's own checks
             return _result(operation, work, Call(now(), now(), failure=unfit(error)))
-        if operation.runs is Runs.ON_LOOP:
+        if operation.mode is ExecutionMode.ON_LOOP:
             done = await self._on_loop(operation, request, work, span)
         else:
             done = await self._in_thread(operation, request, work, span)
@@ -130,8 +130,8 @@ class Runner:
             return operation, None
         if own is None or fingerprint is None:
             raise CodecError(f"operation '{name}' and its payload disagree on whether there is a schema")
-        if not self._catalog.knows_request(name, fingerprint):
-            await self._catalog.until_request(name, fingerprint, CATALOG_LAG)
+        if not self._catalog.has_request_schema(name, fingerprint):
+            await self._catalog.wait_for_request_schema(name, fingerprint, CATALOG_LAG)
         entry = self._catalog.entries.get(name)
         if entry is None or entry.requests is None:
             raise CodecError(f"the catalog has no schema of operation '{name}'")

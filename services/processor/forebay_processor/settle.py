@@ -10,7 +10,6 @@ import logging
 import re
 from collections.abc import Callable
 
-import forebay_schemas.topics as names
 from forebay import failures
 from forebay.errors import BrokerError, CodecError, MessageTooLarge, TopicUnknown
 from forebay.kafka import Headers, Producer, Record
@@ -19,6 +18,7 @@ from forebay.settings import Settings
 from forebay_processor.run import unreadable
 from forebay_processor.spans import JobSpans
 from forebay_processor.work import Result, Work
+from forebay_schemas import topics as topic_names
 from forebay_schemas.headers import ERROR_DETAIL, ERROR_TYPE, NOT_BEFORE, ORIGIN
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ class Settler:
         self, settings: Settings, producer: Producer, processor: str, on_lost: Callable[[BrokerError], None]
     ) -> None:
         self._namespace = settings.namespace
-        self._dead = names.dead(settings.namespace)
+        self._dead = topic_names.dead(settings.namespace)
         self._producer = producer
         self._processor = processor
         self._on_lost = on_lost
@@ -62,8 +62,8 @@ class Settler:
         """
         if result.dead:
             await self._bury(work.record, result)
-        if self._producer.congested:
-            await self._producer.room()
+        if self._producer.backpressured:
+            await self._producer.wait_for_capacity()
         headers = list(spans.reply())
         if result.not_before is not None:
             headers.append((NOT_BEFORE, str(result.not_before).encode()))
@@ -124,7 +124,9 @@ class Settler:
             started=result.started,
             finished=result.finished,
         )
-        self._send(names.replies(self._namespace, instance), key, reply, [], lambda error: self._conclude(error, done))
+        self._send(
+            topic_names.replies(self._namespace, instance), key, reply, [], lambda error: self._conclude(error, done)
+        )
 
     def _send(
         self,

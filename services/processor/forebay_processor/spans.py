@@ -9,11 +9,11 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanKind, Status, StatusCode, Tracer, set_span_in_context
 
-import forebay_schemas.topics as names
 from forebay import tracing
 from forebay.errors import BrokerError
 from forebay.kafka import Headers
 from forebay_processor.work import Result, Work
+from forebay_schemas import topics as topic_names
 
 
 class Spans:
@@ -51,7 +51,7 @@ class Spans:
                 "messaging.operation.type": "process",
                 "messaging.destination.name": topic,
                 "messaging.destination.partition.id": str(work.record.partition),
-                "messaging.consumer.group.name": names.group(self._namespace, work.tier),
+                "messaging.consumer.group.name": topic_names.group(self._namespace, work.tier),
                 "messaging.kafka.offset": work.record.offset,
                 "messaging.kafka.message.key": (work.record.key or b"").decode("utf-8", "replace"),
                 "messaging.message.body.size": len(work.record.value or b""),

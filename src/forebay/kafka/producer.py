@@ -204,16 +204,16 @@ class Producer:
         except TimeoutError:
             log.warning("records were not acknowledged within %g s", timeout)
 
-    def knows(self, topic: str) -> bool:
+    def has_topic(self, topic: str) -> bool:
         """Whether the topic's metadata is at hand."""
         return self._partitions(topic) > 0
 
     @property
-    def congested(self) -> bool:
-        """Whether so much waits for the broker that a caller who can should wait for `room`."""
+    def backpressured(self) -> bool:
+        """Whether so much waits for the broker that a caller who can should use `wait_for_capacity`."""
         return not self._room.is_set()
 
-    async def room(self) -> None:
+    async def wait_for_capacity(self) -> None:
         """Wait until less than half of what may wait for the broker does."""
         await self._room.wait()
 
