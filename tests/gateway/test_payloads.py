@@ -23,7 +23,7 @@ from forebay.errors import (
     UnreadableBody,
 )
 from forebay_gateway.payloads import PayloadCodec
-from forebay_gateway.payloads.json_types import MAX_DEPTH
+from forebay_gateway.payloads.nodes import MAX_DEPTH
 
 Json = Any
 NODE = {

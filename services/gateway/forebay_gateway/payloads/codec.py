@@ -8,7 +8,7 @@ float, double             any number in range; NaN and the infinities of a reply
 bytes, fixed              base64 with padding; duration too
 enum                      one of the symbols
 record                    an object; a field with a default may be left out, an unknown field is refused
-union                     the value itself, without the name of its branch: see `json_types.Choice`
+union                     the value itself, without the name of its branch: see `unions.UnionNode`
 timestamp-…               RFC 3339 with a zone; in a reply it is UTC. Digits beyond the schema's precision are dropped
 local-timestamp-…         the same without a zone
 date, time-…              ``2026-01-31``, ``08:30:00.5``
@@ -30,9 +30,9 @@ import msgspec
 
 from forebay.codec import Schema
 from forebay.errors import InvalidSchema, PayloadInvalid, PayloadMalformed, UnreadableBody
-from forebay_gateway.payloads.json_types import MAX_DEPTH, Node, Run, TooDeep, exact_number
-from forebay_gateway.payloads.misfits import MISSING, Misfit, explain
-from forebay_gateway.payloads.schemas import compile_schema
+from forebay_gateway.payloads.compile import compile_schema
+from forebay_gateway.payloads.explain import MISSING, Mismatch, explain
+from forebay_gateway.payloads.nodes import MAX_DEPTH, Node, ReadState, TooDeep, exact_number
 
 _POSITION = re.compile(r" \(byte (\d+)\)\Z")
 _TOO_DEEP = f"nested too deeply: a type may recur {MAX_DEPTH} levels deep"
@@ -83,12 +83,12 @@ class PayloadCodec:
     def _read(self, body: bytes) -> Any:
         try:
             value = self._decoder.decode(body)
-            return value if self._node.finish is None else self._node.finish(value, Run())
+            return value if self._node.to_avro is None else self._node.to_avro(value, ReadState())
         except msgspec.ValidationError as error:
-            misfit = explain(self._node, _read_plainly(body), str(error))
-            raise PayloadInvalid(misfit.field, misfit.reason) from None
-        except Misfit as misfit:
-            raise PayloadInvalid(misfit.field, misfit.reason) from None
+            mismatch = explain(self._node, _read_untyped(body), str(error))
+            raise PayloadInvalid(mismatch.field, mismatch.reason) from None
+        except Mismatch as mismatch:
+            raise PayloadInvalid(mismatch.field, mismatch.reason) from None
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise _malformed(body, error) from None
         except (TooDeep, RecursionError):
@@ -101,14 +101,14 @@ class PayloadCodec:
             raise UnreadableBody(f"value of {self._schema.name} is nested too deeply for JSON") from error
 
 
-def _read_plainly(body: bytes) -> Any:
+def _read_untyped(body: bytes) -> Any:
     """Read JSON without a type, to look for what did not fit.
 
     Raises:
         PayloadMalformed: it is not JSON after all, further on.
     """
     try:
-        return _PLAIN.decode(body)
+        return _UNTYPED.decode(body)
     except (msgspec.ValidationError, RecursionError):
         # a number or a depth beyond any bounds, for which there is no value
         return MISSING
@@ -116,7 +116,7 @@ def _read_plainly(body: bytes) -> Any:
         raise _malformed(body, error) from None
 
 
-_PLAIN = msgspec.json.Decoder(float_hook=exact_number)
+_UNTYPED = msgspec.json.Decoder(float_hook=exact_number)
 
 
 def _malformed(body: bytes, error: Exception) -> PayloadMalformed:

@@ -1,4 +1,4 @@
-"""What does not fit, where, and why: msgspec's errors turned into a path and a reason that a person understands."""
+"""Why a value does not match its type, and where: msgspec's errors as a path and a reason for a person."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 if TYPE_CHECKING:
-    from forebay_gateway.payloads.json_types import Node
+    from forebay_gateway.payloads.nodes import Node
 
 MISSING: Any = object()
 """In place of a value that could not be found."""
@@ -50,7 +50,7 @@ class MapKey(str):
     __slots__ = ()
 
 
-class Misfit(Exception):
+class Mismatch(Exception):
     """A value does not fit its type.
 
     Attributes:
@@ -83,7 +83,7 @@ def shorten(text: str, longest: int = _LONGEST_ECHO) -> str:
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
-def show(value: Any) -> str:
+def describe_value(value: Any) -> str:
     """Say what a JSON value is: itself if it is short, its kind and size if not."""
     match value:
         case None:
@@ -103,12 +103,12 @@ def show(value: Any) -> str:
     return "an object"
 
 
-def found(value: Any) -> str:
+def describe_kind(value: Any) -> str:
     """Say what kind of JSON value it is."""
     return _FOUND[_NAMES[type(value)]]
 
 
-def explain(node: Node, value: Any, text: str) -> Misfit:
+def explain(node: Node, value: Any, text: str) -> Mismatch:
     """Turn the text of a ``msgspec.ValidationError`` into a path and a reason.
 
     Args:
@@ -149,18 +149,18 @@ def _descend(node: Node, value: Any, step: re.Match[str]) -> tuple[Node | None, 
     return values, MISSING, "*"
 
 
-def _reason(node: Node, value: Any, what: str, steps: list[str | int]) -> Misfit:
+def _reason(node: Node, value: Any, what: str, steps: list[str | int]) -> Mismatch:
     if missing := re.fullmatch(r"Object missing required field `(.*)`", what):
-        return Misfit("required field is missing", [missing[1], *steps])
+        return Mismatch("required field is missing", [missing[1], *steps])
     if unknown := re.fullmatch(r"Object contains unknown field `(.*)`", what, re.DOTALL):
-        return Misfit(_unknown(node, unknown[1]), [MapKey(unknown[1]), *steps])
+        return Mismatch(_unknown(node, unknown[1]), [MapKey(unknown[1]), *steps])
     if got := re.fullmatch(r"Expected `.*`, got `(\w+)`", what):
-        return Misfit(f"expected {node.noun}, found {_FOUND.get(got[1], got[1])}", steps)
+        return Mismatch(f"expected {node.noun}, found {_FOUND.get(got[1], got[1])}", steps)
     if value is MISSING:
-        return Misfit(f"expected {node.rule}", steps)
+        return Mismatch(f"expected {node.rule}", steps)
     if " of length " in what and isinstance(value, str):
-        return Misfit(f"expected {node.rule}, found {len(b64decode(value))} bytes", steps)
-    return Misfit(f"expected {node.rule}, found {show(value)}", steps)
+        return Mismatch(f"expected {node.rule}, found {len(b64decode(value))} bytes", steps)
+    return Mismatch(f"expected {node.rule}, found {describe_value(value)}", steps)
 
 
 def _unknown(node: Node, name: str) -> str:
@@ -177,7 +177,9 @@ def enumerate_shortly(names: list[str]) -> str:
     return shorten(", ".join(names), _LONGEST_REASON // 2)
 
 
-def fits_none(attempts: list[tuple[str, Misfit]]) -> Misfit:
+def no_branch_matches(attempts: list[tuple[str, Mismatch]]) -> Mismatch:
     """Say why a value fits none of the types that it may be."""
-    reasons = [f"{name} ({misfit.field + ': ' if misfit.steps else ''}{misfit.reason})" for name, misfit in attempts]
-    return Misfit(shorten("fits none of the types it may be: " + "; ".join(reasons), _LONGEST_REASON))
+    reasons = [
+        f"{name} ({mismatch.field + ': ' if mismatch.steps else ''}{mismatch.reason})" for name, mismatch in attempts
+    ]
+    return Mismatch(shorten("fits none of the types it may be: " + "; ".join(reasons), _LONGEST_REASON))

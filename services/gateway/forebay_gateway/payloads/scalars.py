@@ -1,99 +1,74 @@
-"""An Avro schema, compiled once into the JSON types that its requests are checked against."""
+"""Types without parts: numbers, text, bytes, enums and the logical types."""
 
 from __future__ import annotations
 
-import json
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import fastavro.read
-from msgspec import UNSET, Meta
+from msgspec import Meta
 
-from forebay_gateway.payloads.json_types import Array, Choice, Field, Map, Node, Record, Recurring, Scalar
-from forebay_gateway.payloads.misfits import Misfit, enumerate_shortly, show
+from forebay_gateway.payloads.explain import Mismatch, describe_value, enumerate_shortly
+from forebay_gateway.payloads.nodes import KIND_OF, Kind, Node
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z", re.ASCII)
 _TIME = re.compile(r"(\d\d:\d\d:\d\d(?:\.\d{1,6})?)\d*\Z", re.ASCII)
 _TIME_NOUN = "a time of day without a time zone, such as 08:30:00"
 _UUID_SIZE = 16
 _LARGEST_FLOAT32 = 3.4028234663852886e38
 
 
-def compile_schema(schema: Any) -> Node:
-    """Compile a schema, as fastavro has parsed it.
+class Scalar(Node):
+    """A type without parts."""
 
-    Raises:
-        ValueError: it is not valid Avro in a way that fastavro lets pass.
-    """
-    return _Compiler().compile(schema)
+    def __init__(
+        self,
+        base: str,
+        json_type: Any,
+        python_type: type,
+        noun: str,
+        kinds: tuple[Kind, ...],
+        *,
+        branch: str = "",
+        rule: str = "",
+        to_avro: Callable[[Any], Any] | None = None,
+        plain: bool = False,
+        symbols: list[str] | None = None,
+    ) -> None:
+        self.branch = branch or base
+        self.noun = noun
+        self.rule = rule or noun
+        self.kinds = frozenset(kinds)
+        self.json_type = json_type
+        self.python_type = python_type
+        self.to_avro = None if to_avro is None else lambda value, _: to_avro(value)
+        self.plain = plain
+        self._base = base
+        self._symbols = symbols
 
-
-class _Compiler:
-    def __init__(self) -> None:
-        self._named: dict[str, Node] = {}
-        self._optional: list[Field] = []
-
-    def compile(self, schema: Any) -> Node:
-        node = self._node(schema)
-        # only now are the types complete that a default may be made of
-        for field in self._optional:
-            field.default = field.node.from_default(field.declared)
-        return node
-
-    def _node(self, schema: Any) -> Node:
-        if isinstance(schema, list):
-            return self._choice(schema)
-        attributes = {"type": schema} if isinstance(schema, str) else schema
-        base = attributes["type"]
-        if not isinstance(base, str):
-            raise ValueError(f"{json.dumps(base, default=str)[:80]} is not the name of a type")
-        match base:
-            case "record" | "error":
-                return self._record(attributes)
-            case "array":
-                return Array(self._node(attributes["items"]))
-            case "map":
-                return Map(self._node(attributes["values"]))
+    def from_default(self, value: Any) -> Any:
+        """Turn a schema's default into what fastavro writes."""
+        kind = KIND_OF.get(type(value))
+        match self._base:
+            case "null" | "boolean" | "string":
+                fits = kind == self._base
+            case "int" | "long":
+                fits = kind == "integer"
+            case "float" | "double":
+                fits = kind in ("integer", "number")
+                value = float(value) if fits else value
             case "enum":
-                return self._keep(attributes["name"], _enum(attributes))
-            case "fixed":
-                return self._keep(attributes["name"], _logical(attributes) or _fixed(attributes))
-        if base in self._named:
-            return self._named[base]
-        return _logical(attributes) or _primitive(base)
-
-    def _keep(self, name: str, node: Node) -> Node:
-        self._named[name] = node
-        return node
-
-    def _record(self, attributes: Mapping[str, Any]) -> Node:
-        name = attributes["name"]
-        self._named[name] = Recurring(name, self._named)
-        fields: list[Field] = []
-        for declared in attributes["fields"]:
-            field = Field(declared["name"], self._node(declared["type"]), declared.get("default", UNSET))
-            if not _NAME.match(field.name):
-                raise ValueError(f"'{field.name}' in {name} is not a name")
-            if any(field.name == other.name for other in fields):
-                raise ValueError(f"{name} has two fields named '{field.name}'")
-            fields.append(field)
-            if not field.required and field.node.finish is not None:
-                self._optional.append(field)
-        return self._keep(name, Record(name, fields))
-
-    def _choice(self, schemas: list[Any]) -> Node:
-        branches = [self._node(schema) for schema in schemas]
-        names = [node.branch for node in branches]
-        if not names or "union" in names:
-            raise ValueError("a union has no branch, or a union as one")
-        if len(set(names)) < len(names):
-            raise ValueError(f"a union has two branches of one type: {', '.join(names)}")
-        return Choice(branches)
+                fits = value in (self._symbols or ())
+            case _:
+                fits = kind == "string"
+                value = value.encode("latin-1") if fits else value
+        if not fits:
+            raise ValueError(f"the default {describe_value(value)} is not {self.noun}")
+        return value
 
 
 def _integer(base: str, bits: int) -> Node:
@@ -109,7 +84,8 @@ def _integer(base: str, bits: int) -> Node:
     )
 
 
-def _primitive(base: str) -> Node:
+def make_primitive(base: str) -> Node:
+    """Return the node of a primitive type; raises `ValueError` if there is none of that name."""
     match base:
         case "null":
             return Scalar("null", None, type(None), "null", ("null",), plain=True)
@@ -137,7 +113,8 @@ def _primitive(base: str) -> Node:
     raise ValueError(f"'{base}' is not a type")
 
 
-def _fixed(attributes: Mapping[str, Any]) -> Node:
+def make_fixed(attributes: Mapping[str, Any]) -> Node:
+    """Return the node of a fixed without a logical type."""
     size = attributes["size"]
     return Scalar(
         "fixed",
@@ -149,7 +126,8 @@ def _fixed(attributes: Mapping[str, Any]) -> Node:
     )
 
 
-def _enum(attributes: Mapping[str, Any]) -> Node:
+def make_enum(attributes: Mapping[str, Any]) -> Node:
+    """Return the node of an enum; raises `ValueError` if it has no symbols."""
     symbols = attributes["symbols"]
     if not symbols:
         raise ValueError(f"the enum {attributes['name']} has no symbols")
@@ -164,25 +142,25 @@ def _enum(attributes: Mapping[str, Any]) -> Node:
     )
 
 
-def _logical(attributes: Mapping[str, Any]) -> Node | None:
+def make_logical(attributes: Mapping[str, Any]) -> Node | None:
     """Return the logical type; None where there is none that is known, so that the underlying type is used."""
     base = attributes["type"]
     match base, attributes.get("logicalType"):
         case "long", "timestamp-millis" | "timestamp-micros":
             noun = "a timestamp with a time zone, such as 2026-01-31T08:30:00Z"
             instant = Annotated[datetime, Meta(tz=True)]
-            return Scalar("long", instant, datetime, noun, ("string",), finish=_check_instant)
+            return Scalar("long", instant, datetime, noun, ("string",), to_avro=_check_instant)
         case "long", "local-timestamp-millis" | "local-timestamp-micros":
             noun = "a timestamp without a time zone, such as 2026-01-31T08:30:00"
             return Scalar("long", Annotated[datetime, Meta(tz=False)], datetime, noun, ("string",))
         case "int", "date":
             return Scalar("int", date, date, "a date, such as 2026-01-31", ("string",))
         case ("int", "time-millis") | ("long", "time-micros"):
-            return Scalar(base, str, str, _TIME_NOUN, ("string",), finish=_read_time)
+            return Scalar(base, str, str, _TIME_NOUN, ("string",), to_avro=_read_time)
         case "string", "uuid":
             return Scalar("string", UUID, UUID, "a UUID", ("string",))
         case "fixed", "uuid" if attributes["size"] == _UUID_SIZE:
-            return Scalar("fixed", UUID, UUID, "a UUID", ("string",), branch=attributes["name"], finish=_uuid_bytes)
+            return Scalar("fixed", UUID, UUID, "a UUID", ("string",), branch=attributes["name"], to_avro=_uuid_bytes)
         case (("bytes" | "fixed"), "decimal"):
             return _decimal(attributes)
     return None
@@ -192,7 +170,7 @@ def _check_instant(value: datetime) -> datetime:
     try:
         return value if value.tzinfo is UTC else value.astimezone(UTC)
     except OverflowError:
-        raise Misfit("expected a timestamp of the years 1 to 9999 in UTC") from None
+        raise Mismatch("expected a timestamp of the years 1 to 9999 in UTC") from None
 
 
 def _read_time(text: str) -> time:
@@ -203,7 +181,7 @@ def _read_time(text: str) -> time:
             return time.fromisoformat(parts[1])
         except ValueError:
             pass
-    raise Misfit(f"expected {_TIME_NOUN}, found {show(text)}")
+    raise Mismatch(f"expected {_TIME_NOUN}, found {describe_value(text)}")
 
 
 def _uuid_bytes(value: UUID) -> bytes:
@@ -218,10 +196,10 @@ def _decimal(attributes: Mapping[str, Any]) -> Node:
     noun = "a decimal number, as a number or a string"
     rule = f"{noun}, of at most {precision - scale} digits before the point and {scale} after it"
 
-    def finish(value: Decimal) -> bytes:
+    def to_avro(value: Decimal) -> bytes:
         unscaled = _unscale(value, precision, scale)
         if unscaled is None:
-            raise Misfit(f"expected {rule}, found {show(value)}")
+            raise Mismatch(f"expected {rule}, found {describe_value(value)}")
         return unscaled.to_bytes(size or unscaled.bit_length() // 8 + 1, "big", signed=True)
 
     return Scalar(
@@ -232,7 +210,7 @@ def _decimal(attributes: Mapping[str, Any]) -> Node:
         ("integer", "number", "string"),
         branch=attributes.get("name", ""),
         rule=rule,
-        finish=finish,
+        to_avro=to_avro,
     )
 
 
