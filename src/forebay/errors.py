@@ -12,6 +12,7 @@
     │   ├── BrokerStartError      the embedded broker did not start
     │   ├── MessageTooLarge       a record is larger than the topics take
     │   ├── TopicUnknown          the cluster has no such topic
+    │   ├── RecordsUnreadable     a batch of records that is corrupt, or compressed in an unknown way
     │   └── TopicMismatch         a topic exists, but not as Forebay needs it
     ├── CodecError                bytes that are not what they claim to be
     │   ├── TruncatedMessage      the bytes end too early
@@ -88,6 +89,24 @@ class MessageTooLarge(BrokerError):
 
 class TopicUnknown(BrokerError):
     """The cluster has no such topic, or does not say so in time: a reply topic whose gateway is gone, for one."""
+
+
+class RecordsUnreadable(BrokerError):
+    """A batch of records is corrupt, or cannot be decompressed; what comes after it is not read, so nothing is skipped.
+
+    Attributes:
+        topic: where it is.
+        partition: of the topic.
+        offset: of the first record that cannot be read.
+        reason: what is wrong with it.
+    """
+
+    def __init__(self, topic: str, partition: int, offset: int, reason: str) -> None:
+        super().__init__(f"the records of {topic}/{partition} from offset {offset} cannot be read: {reason}")
+        self.topic = topic
+        self.partition = partition
+        self.offset = offset
+        self.reason = reason
 
 
 class TopicMismatch(BrokerError):

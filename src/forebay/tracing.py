@@ -115,7 +115,7 @@ def to_headers(context: SpanContext) -> list[tuple[str, bytes]]:
     return headers
 
 
-def carry_on(headers: Headers) -> list[tuple[str, bytes]]:
+def carry_on(headers: Headers) -> list[tuple[str, bytes | None]]:
     """Return those of a record's headers that carry its trace context."""
     return [header for header in headers if header[0] in (header_names.TRACEPARENT, header_names.TRACESTATE)]
 
@@ -128,7 +128,7 @@ def from_headers(headers: Headers) -> SpanContext:
     """
     for key, value in headers:
         if key == header_names.TRACEPARENT:
-            if len(headers) == 1 and len(value) == 55 and value.startswith(b"00-"):
+            if len(headers) == 1 and value is not None and len(value) == 55 and value.startswith(b"00-"):
                 try:
                     flags = int(value[53:], 16)
                     if not flags & TraceFlags.SAMPLED:
@@ -136,7 +136,7 @@ def from_headers(headers: Headers) -> SpanContext:
                         return SpanContext(trace_id, span_id, is_remote=True, trace_flags=TraceFlags(flags))
                 except ValueError:
                     break
-            return from_text({name: text.decode("ascii", "replace") for name, text in headers})
+            return from_text({name: text.decode("ascii", "replace") for name, text in headers if text is not None})
     return trace.INVALID_SPAN_CONTEXT
 
 

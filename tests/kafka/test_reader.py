@@ -9,15 +9,11 @@ from contextlib import AsyncExitStack
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
-from aiokafka.errors import CorruptRecordException
-from aiokafka.record.default_records import DefaultRecordBatchBuilder
-from hypothesis import given
-from hypothesis import strategies as st
 
 import forebay.kafka.reader
 from forebay.errors import BrokerError, BrokerUnavailable
 from forebay.kafka import Admin, PinnedConsumer, Producer, Record
-from forebay.kafka.reader import Fetched, Reader
+from forebay.kafka.reader import Reader
 from forebay.settings import Settings, load_settings
 from tests.support.brokers import Broker
 from tests.support.waiting import until
@@ -60,65 +56,6 @@ async def read(reader: Reader, count: int, limit: int | None = None) -> list[Rec
 
 def places(records: list[Record]) -> list[tuple[int, int]]:
     return [(record.partition, record.offset) for record in records]
-
-
-# what a response brings
-
-
-def a_batch(offset: int, values: list[bytes], compression: int = 0) -> bytes:
-    builder = DefaultRecordBatchBuilder(
-        magic=2,
-        compression_type=compression,
-        is_transactional=False,
-        producer_id=-1,
-        producer_epoch=-1,
-        base_sequence=-1,
-        batch_size=1_000_000,
-    )
-    for number, value in enumerate(values):
-        builder.append(number, timestamp=None, key=b"key", value=value, headers=[("name", b"text")])
-    batch = bytearray(builder.build())
-    batch[:8] = offset.to_bytes(8, "big")  # the broker sets the base offset; it is outside the checksum
-    return bytes(batch)
-
-
-@given(
-    sizes=st.lists(st.integers(1, 6), min_size=1, max_size=5),
-    skipped=st.integers(0, 10),
-    limits=st.lists(st.integers(1, 7), min_size=1),
-    compression=st.sampled_from([0, 1]),
-)
-def test_each_record_is_taken_once_from_where_it_was_asked_for(
-    sizes: list[int], skipped: int, limits: list[int], compression: int
-) -> None:
-    content, end = b"", 100
-    for size in sizes:
-        content += a_batch(end, [b"%d" % (end + number) for number in range(size)], compression)
-        end += size
-    begin = min(100 + skipped, end)
-    fetched, taken = Fetched("topic", 4, begin, content), list[Record]()
-    for limit in limits * (end - begin + 1):
-        assert fetched.position == begin + len(taken) or fetched.exhausted
-        fetched.take(len(taken) + limit, taken)
-    assert fetched.exhausted
-    assert fetched.position == end
-    assert [record.offset for record in taken] == list(range(begin, end))
-    assert all(record.value == b"%d" % record.offset for record in taken)
-    assert {(record.topic, record.partition, record.key, record.headers) for record in taken} <= {
-        ("topic", 4, b"key", (("name", b"text"),))
-    }
-
-
-@given(place=st.integers(21, 60), bit=st.integers(0, 7))
-def test_a_batch_that_was_damaged_is_never_taken(place: int, bit: int) -> None:
-    """From byte 21 on, a batch is covered by its checksum."""
-    sound, damaged = a_batch(0, [b"sound"]), bytearray(a_batch(1, [b"damaged"]))
-    damaged[place] ^= 1 << bit
-    fetched, taken = Fetched("topic", 0, 0, sound + bytes(damaged)), list[Record]()
-    with pytest.raises(CorruptRecordException, match="topic/0"):
-        fetched.take(None, taken)
-    assert [record.value for record in taken] == [b"sound"]
-    assert fetched.position == 1
 
 
 # where reading begins

@@ -220,7 +220,11 @@ async def test_the_tracestate_goes_along(client: httpx.AsyncClient, traced: Pair
 async def _headers_of_replies(traced: Pair, request_id: str) -> list[dict[str, bytes]]:
     topic = topic_names.replies(traced.site.namespace, traced.gateway.instance)
     records = await read_all(traced.site.settings, topic)
-    return [dict(record.headers) for record in records if record.key == request_id.encode()]
+    return [
+        {name: value or b"" for name, value in record.headers}
+        for record in records
+        if record.key == request_id.encode()
+    ]
 
 
 async def test_a_ratio_of_nothing_records_nothing_of_its_own(collector: Collector, site: Site, namespace: str) -> None:

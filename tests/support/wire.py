@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
-from forebay.kafka import PinnedConsumer, Record
+from forebay.kafka import Headers, PinnedConsumer, Record
 from forebay.messages import JobMessage, ReplyMessage, decode_reply
 from forebay.settings import Settings
 from forebay_schemas import topics as topic_names
@@ -46,7 +46,7 @@ async def put(
     value: bytes | None,
     *,
     key: bytes,
-    headers: Sequence[tuple[str, bytes]] = (),
+    headers: Headers = (),
     partition: int = 0,
 ) -> int:
     """Produce one record, whatever it is; returns its offset."""

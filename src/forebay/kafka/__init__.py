@@ -10,7 +10,7 @@ from forebay.kafka.admin import Admin, TopicDescription, probe
 from forebay.kafka.arrivals import Arrivals, Lull
 from forebay.kafka.consumers import GroupConsumer, PinnedConsumer
 from forebay.kafka.producer import Producer
-from forebay.kafka.records import Headers, Record, header
+from forebay.kafka.records import Headers, Record, header, header_number
 
 __all__ = [
     "Admin",
@@ -23,5 +23,6 @@ __all__ = [
     "Record",
     "TopicDescription",
     "header",
+    "header_number",
     "probe",
 ]

@@ -18,7 +18,7 @@ from aiokafka.errors import KafkaError
 
 from forebay.errors import BrokerError, BrokerUnavailable, MessageTooLarge, TopicUnknown
 from forebay.kafka.connection import connect, connection, disconnect, within
-from forebay.kafka.records import Headers
+from forebay.kafka.records import NAME_ERRORS, Headers
 from forebay.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -42,12 +42,16 @@ _RECORD_OVERHEAD = 256
 _HEADER_OVERHEAD = 8
 
 
+def _as_utf8(name: str) -> str:
+    return name.encode("utf-8", NAME_ERRORS).decode("utf-8", "replace")
+
+
 class _Outgoing(NamedTuple):
     """A record that was handed over, with its size in bytes."""
 
     key: bytes
     value: bytes | None
-    headers: list[tuple[str, bytes]]
+    headers: list[tuple[str, bytes | None]]
     on_delivery: OnDelivery | None
     size: int
 
@@ -150,7 +154,7 @@ class Producer:
         """
         size = len(key) + len(value or b"") + _RECORD_OVERHEAD
         if size > self._large:  # only there can what the headers weigh make a difference
-            size += sum(len(name) + len(content) + _HEADER_OVERHEAD for name, content in headers)
+            size += sum(len(name) + len(content or b"") + _HEADER_OVERHEAD for name, content in headers)
         if size > self._settings.max_message_bytes:
             raise MessageTooLarge(len(value or b""), self._settings.max_message_bytes)
         if self._buffered + size > BUFFER_BYTES:
@@ -163,6 +167,8 @@ class Producer:
         self._buffered += size
         if self._buffered > BUFFER_BYTES // 2:
             self._room.clear()
+        if any(not name.isascii() for name, _ in headers):
+            headers = [(_as_utf8(name), content) for name, content in headers]
         lane.waiting.append(_Outgoing(key, value, list(headers), on_delivery, size))
         if lane.scheduled:
             return

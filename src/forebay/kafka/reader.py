@@ -9,25 +9,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from aiokafka import TopicPartition
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import (
-    CorruptRecordException,
     KafkaError,
     LeaderNotAvailableError,
     OffsetOutOfRangeError,
     for_code,
 )
 from aiokafka.protocol.fetch import FetchRequest
-from aiokafka.record import MemoryRecords
 
-from forebay.errors import BrokerError, BrokerUnavailable
+from forebay.errors import BrokerError, BrokerUnavailable, RecordsUnreadable
 from forebay.kafka.arrivals import Lull
 from forebay.kafka.connection import ADMIN_TIMEOUT, connect, connection, disconnect, within
 from forebay.kafka.records import Record
+from forebay.kafka.wire.batches import Fetched
 from forebay.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -47,61 +46,6 @@ _READ_UNCOMMITTED = 0
 _NO_LEADER = -1
 
 Locate = Callable[[Collection[int]], Awaitable[Mapping[int, int]]]
-
-
-class Fetched:
-    """What a response brought of one partition, unpacked as it is taken.
-
-    Args:
-        topic: that was read.
-        partition: of the topic.
-        offset: of the first record that was asked for; its batch may begin earlier.
-        content: the batches as the broker sent them.
-
-    Attributes:
-        position: offset of the record that is to be taken next.
-        exhausted: whether there is nothing more.
-    """
-
-    __slots__ = ("_records", "exhausted", "position")
-
-    def __init__(self, topic: str, partition: int, offset: int, content: bytes) -> None:
-        self.position = offset
-        self.exhausted = False
-        self._records = self._unpack(topic, partition, content)
-
-    def take(self, limit: int | None, into: list[Record]) -> None:
-        """Add records to a list until it holds ``limit``.
-
-        Raises:
-            KafkaError: the next batch is corrupt, or compressed in a way that cannot be read here.
-        """
-        for record in self._records:
-            into.append(record)
-            if limit is not None and len(into) >= limit:
-                return
-        self.exhausted = True
-
-    def _unpack(self, topic: str, partition: int, content: bytes) -> Iterator[Record]:
-        batches = MemoryRecords(content)
-        while (batch := batches.next_batch()) is not None:
-            if not batch.validate_crc():
-                raise CorruptRecordException(f"the checksum of a batch of {topic}/{partition} is wrong")
-            if not batch.is_control_batch:
-                for record in batch:
-                    if record.offset < self.position:
-                        continue
-                    self.position = record.offset + 1
-                    yield Record(
-                        topic,
-                        partition,
-                        record.offset,
-                        record.timestamp,
-                        record.key,
-                        record.value,
-                        tuple(record.headers),
-                    )
-            self.position = max(self.position, batch.next_offset)  # compaction may have taken its last records
 
 
 class Reader:
@@ -208,11 +152,10 @@ class Reader:
             fetched = self._fetched[partition]
             try:
                 fetched.take(limit, records)
-            except KafkaError as error:
+            except RecordsUnreadable:
                 del self._fetched[partition]  # it is fetched again: what is wrong with it may have been so on the way
                 if not records:
-                    place = f"{self.topic}/{partition} at offset {fetched.position}"
-                    raise BrokerError(f"reading {place}: {error or type(error).__name__}") from error
+                    raise
             finally:
                 del self._positions[partition]  # to the end of the line, for the sake of the others
                 self._positions[partition] = fetched.position
