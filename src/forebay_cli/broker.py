@@ -54,6 +54,7 @@ def broker(
 
 
 def _run(port: int | None, data_dir: Path | None, heap: str, config: Path | None) -> None:
+    from forebay.lifecycle import notify
     from forebay.settings import load_settings
 
     settings = load_settings(config, broker_port=port, data_dir=data_dir)
@@ -63,6 +64,7 @@ def _run(port: int | None, data_dir: Path | None, heap: str, config: Path | None
         typer.echo(
             f"broker ready at {kafka.bootstrap_servers}: first acknowledged produce after {kafka.started_in:.1f} s"
         )
+        notify(READY="1", STATUS=f"listens at {kafka.bootstrap_servers}")
         kafka.wait()
 
 

@@ -128,7 +128,7 @@ class Processor(Service):
     def wait_until_reading(self) -> None:
         """Wait until it has partitions of every tier."""
         for tier in TIERS:
-            self.wait_for(rf"{tier}: reads partitions")
+            self.wait_for(rf"{tier}: reads \d+ partitions")
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from forebay import topics, tracing
 from forebay.catalog import Catalog
 from forebay.kafka import Producer
-from forebay.lifecycle import running, stop_on_signals
+from forebay.lifecycle import notify, running, stop_on_signals
 from forebay.settings import Settings
 from forebay_gateway import problems
 from forebay_gateway.admin import admin_app
@@ -71,8 +71,11 @@ async def serve(settings: Settings, stop: asyncio.Event | None = None) -> None:
                 serving(admin_app(metrics.registry, not_ready), admin),
                 serving(gateway, public) as server,
             ):
-                log.info("%s serves http://%s:%d", settings.instance, settings.http_host, settings.http_port)
+                ready = f"{settings.instance} serves http://{settings.http_host}:{settings.http_port}"
+                log.info(ready)
+                notify(READY="1", STATUS=ready)
                 await stop.wait()
+                notify(STOPPING="1")
                 log.info("%s is stopping; %d requests are held", settings.instance, len(waiters))
                 await _finish(server, waiters, settings.shutdown_grace)
 

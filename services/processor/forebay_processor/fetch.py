@@ -70,6 +70,7 @@ class TierFetcher:
         self._paused: frozenset[int] = frozenset()
         self._full: set[int] = set()
         self._accepting = True
+        self._joined = asyncio.Event()
         self._stopping: asyncio.Task[None] | None = None
         self._room = asyncio.Event()
         self._lull = Lull(REST)
@@ -86,6 +87,10 @@ class TierFetcher:
     async def start(self) -> None:
         """Join the group."""
         await self._consumer.start()
+
+    async def until_joined(self) -> None:
+        """Wait until the group has said which partitions are ours; none are where there are more members than those."""
+        await self._joined.wait()
 
     async def stop(self) -> None:
         """Commit what is settled and leave the group; a second call waits for the first."""
@@ -252,4 +257,5 @@ class TierFetcher:
         self._full = {partition for partition in partitions if self._offsets[partition].full}
         self._paused = frozenset()
         if partitions:
-            log.info("%s: reads partitions %s", self.tier, ", ".join(map(str, sorted(partitions))))
+            log.info("%s: reads %d partitions", self.tier, len(partitions))
+        self._joined.set()

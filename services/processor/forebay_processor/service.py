@@ -18,7 +18,7 @@ from forebay.app import load_app
 from forebay.catalog import Catalog, announce
 from forebay.errors import BrokerError
 from forebay.kafka import Producer
-from forebay.lifecycle import running, stop_on_signals
+from forebay.lifecycle import notify, running, stop_on_signals
 from forebay.settings import TIERS, Settings
 from forebay_processor.fetch import TierFetcher
 from forebay_processor.processor import Processor
@@ -101,10 +101,11 @@ async def serve(
         for fetcher in fetchers:
             processor.serve(fetcher)
             await fetcher.start()
+        ready = f"{processor_id} runs {', '.join(app.operations)} in {settings.slots} slots"
         background = (*(fetcher.run() for fetcher in fetchers), processor.keep_deadlines(), _commit(fetchers))
-        async with running(*background):
-            log.info("%s runs %s in %d slots", processor_id, ", ".join(app.operations), settings.slots)
+        async with running(*background, _say_ready(fetchers, ready)):
             await stop.wait()
+            notify(STOPPING="1")
             log.info("%s is stopping", processor_id)
             processor.stop_accepting()
             async with running(*(fetcher.leave() for fetcher in fetchers)):
@@ -112,6 +113,15 @@ async def serve(
                 await producer.flush(settings.drain)
     if lost:
         raise lost[0]
+
+
+async def _say_ready(fetchers: list[TierFetcher], sentence: str) -> None:
+    """Say that the processor is ready once every tier is read."""
+    notify(STATUS="joining the groups of its tiers")
+    for fetcher in fetchers:
+        await fetcher.until_joined()
+    log.info(sentence)
+    notify(READY="1", STATUS=sentence)
 
 
 async def _stop(fetchers: list[TierFetcher]) -> None:
