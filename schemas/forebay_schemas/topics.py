@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+HELD_PARTITION = 0
+"""Partition of a reply topic that answers held requests."""
+
 
 def jobs(namespace: str, tier: str) -> str:
     """Return the topic that carries the jobs of a tier."""

@@ -7,15 +7,63 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 
-def stop_on_signals(stop: asyncio.Event) -> None:
-    """Have SIGTERM and SIGINT set ``stop``, for as long as the event loop lives."""
+def stop_on_signals(stop: asyncio.Event, hurry: asyncio.Event | None = None) -> None:
+    """Have SIGTERM and SIGINT set ``stop``, for as long as the event loop lives; a second one also sets ``hurry``."""
+
+    def heed() -> None:
+        if stop.is_set() and hurry is not None:
+            hurry.set()
+        stop.set()
+
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, heed)
+
+
+class OwnedTasks:
+    """Tasks that somebody owns: kept from the garbage collector until they end, and ended with their owner.
+
+    Args:
+        on_failure: called with the exception of a task that raised one; a task that was cancelled did not fail.
+    """
+
+    __slots__ = ("_on_failure", "_tasks")
+
+    def __init__(self, on_failure: Callable[[BaseException], None]) -> None:
+        self._on_failure = on_failure
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run a coroutine as a task."""
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    async def wait(self, timeout: float) -> bool:
+        """Wait until no task is left, or for ``timeout`` seconds; returns whether none is left."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=timeout)
+        return not self._tasks
+
+    async def cancel(self) -> None:
+        """Cancel what still runs, and wait for its end."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._on_failure(error)
 
 
 @contextlib.asynccontextmanager

@@ -25,6 +25,7 @@ from pydantic_settings import (
 )
 
 from forebay.errors import ConfigurationError
+from forebay_schemas import request_ids
 
 TIERS = ("interactive", "standard", "bulk")
 """The lanes of the queue, the most urgent first."""
@@ -59,7 +60,7 @@ class Settings(BaseSettings):
 
     instance: str = Field(
         default_factory=_default_instance,
-        pattern=r"^[A-Za-z0-9_-]{1,80}$",
+        pattern=f"^{request_ids.INSTANCE_PATTERN}$",
         description="name of this gateway, different for each; it names the reply topic",
     )
     http_host: str = Field("127.0.0.1", description="address of the API")

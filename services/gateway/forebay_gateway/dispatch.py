@@ -17,6 +17,7 @@ from forebay_gateway.replies import Replies
 from forebay_gateway.route import Route
 from forebay_gateway.validate import ValidRequest
 from forebay_gateway.waiters import DeadlinePassed, Waiters
+from forebay_schemas import request_ids
 from forebay_schemas import topics as topic_names
 
 DEFAULT_TENANT = "default"
@@ -52,7 +53,7 @@ class Dispatcher:
     """
 
     def __init__(self, settings: Settings, producer: Producer, waiters: Waiters, replies: Replies) -> None:
-        self._prefix = f"{settings.instance}-"
+        self._instance = settings.instance
         self._reply_topic = topic_names.replies(settings.namespace, settings.instance)
         self._max_body = settings.max_body_bytes
         self._producer = producer
@@ -62,7 +63,7 @@ class Dispatcher:
 
     def begin(self) -> Trip:
         """Name a new trip."""
-        return Trip(f"{self._prefix}{uuid_utils.uuid7()}")
+        return Trip(request_ids.make(self._instance, uuid_utils.uuid7()))
 
     async def call(
         self,

@@ -14,11 +14,9 @@ from forebay.kafka import Arrivals, Lull, PinnedConsumer, Record
 from forebay.settings import Settings
 from forebay_gateway.metrics import Metrics
 from forebay_gateway.waiters import Fate, Waiters
+from forebay_schemas.topics import HELD_PARTITION
 
 log = logging.getLogger(__name__)
-
-HELD_PARTITION = 0
-"""Partition of the reply topic that answers held requests."""
 
 WATCH_INTERVAL = 1.0
 """Seconds between two looks at the consumer and the broker."""

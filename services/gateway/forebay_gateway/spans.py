@@ -12,6 +12,7 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, set_span_in_context
 
+from forebay import span_attributes as names
 from forebay import tracing
 from forebay.errors import BrokerError
 from forebay.kafka import Headers, Record
@@ -80,12 +81,7 @@ class RequestSpans:
             f"send {self._route.topic}",
             set_span_in_context(self._server, Context()),
             SpanKind.PRODUCER,
-            {
-                "messaging.system": "kafka",
-                "messaging.operation.name": "send",
-                "messaging.operation.type": "send",
-                "messaging.destination.name": self._route.topic,
-            },
+            names.sent_to(self._route.topic),
         )
         return tracing.to_headers(self._producer.get_span_context())
 
@@ -93,7 +89,7 @@ class RequestSpans:
         """End the PRODUCER span: the broker has acknowledged the job, or never will."""
         if self._producer is not None:
             if error is not None:
-                self._producer.set_attribute("error.type", type(error).__name__)
+                self._producer.set_attribute(names.ERROR_TYPE, type(error).__name__)
                 self._producer.set_status(Status(StatusCode.ERROR, str(error)))
             self._producer.end()
 
@@ -106,17 +102,7 @@ class RequestSpans:
             f"process {self._replies}",
             tracing.as_parent(sender),
             SpanKind.CONSUMER,
-            {
-                "messaging.system": "kafka",
-                "messaging.operation.name": "process",
-                "messaging.operation.type": "process",
-                "messaging.destination.name": reply.topic,
-                "messaging.destination.template": self._replies,
-                "messaging.destination.partition.id": str(reply.partition),
-                "messaging.kafka.offset": reply.offset,
-                "messaging.kafka.message.key": (reply.key or b"").decode("utf-8", "replace"),
-                "messaging.message.body.size": len(reply.value or b""),
-            },
+            {**names.processed(reply), names.DESTINATION_TEMPLATE: self._replies},
             start_time=seen,
         )
         span.end()
@@ -124,7 +110,7 @@ class RequestSpans:
     def abandoned(self) -> None:
         """End the SERVER span of a request whose client left before it was complete: there is no answer."""
         if self._server is not None:
-            self._server.set_attribute("error.type", "client-gone")
+            self._server.set_attribute(names.ERROR_TYPE, "client-gone")
             self._server.end()
 
     def answered(self, status: int, request_id: str, problem: str | None) -> None:
@@ -137,12 +123,12 @@ class RequestSpans:
             "url.path": self._route.path,
             "url.scheme": "http",
             "http.response.status_code": status,
-            "forebay.operation": self._route.operation,
-            "forebay.tier": self._route.tier,
-            "forebay.request.id": request_id,
+            names.OPERATION: self._route.operation,
+            names.TIER: self._route.tier,
+            names.REQUEST_ID: request_id,
         }
         if problem is not None:
-            attributes["error.type"] = problem
+            attributes[names.ERROR_TYPE] = problem
         self._server.set_attributes(attributes)
         if status >= 500:
             self._server.set_status(Status(StatusCode.ERROR, problem))

@@ -7,7 +7,6 @@ one.
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable
 
 from forebay import failures
@@ -18,16 +17,11 @@ from forebay.settings import Settings
 from forebay_processor.run import unreadable
 from forebay_processor.spans import JobSpans
 from forebay_processor.work import Result, Work
+from forebay_schemas import request_ids
 from forebay_schemas import topics as topic_names
 from forebay_schemas.headers import ERROR_DETAIL, ERROR_TYPE, NOT_BEFORE, ORIGIN
 
 log = logging.getLogger(__name__)
-
-HELD_PARTITION = 0
-"""Partition of a reply topic that answers held requests."""
-
-_UUID_LENGTH = 36
-_INSTANCE = re.compile(r"[A-Za-z0-9_-]{1,80}")
 
 
 class Settler:
@@ -105,8 +99,8 @@ class Settler:
         await self._bury(record, result)
         key = record.key or b""
         request_id = key.decode("utf-8", "replace")
-        instance = request_id[: -_UUID_LENGTH - 1]
-        if not _INSTANCE.fullmatch(instance):
+        instance = request_ids.instance_of(request_id)
+        if instance is None:
             done()
             return
         reply = ReplyMessage(
@@ -137,7 +131,12 @@ class Settler:
         delivered: Callable[[BrokerError | None], None],
     ) -> None:
         self._producer.publish(
-            topic, encode_reply(reply), key=key, headers=headers, partition=HELD_PARTITION, on_delivery=delivered
+            topic,
+            encode_reply(reply),
+            key=key,
+            headers=headers,
+            partition=topic_names.HELD_PARTITION,
+            on_delivery=delivered,
         )
 
     def _conclude(self, error: BrokerError | None, done: Callable[[], None]) -> None:

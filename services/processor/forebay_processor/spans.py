@@ -9,6 +9,7 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanKind, Status, StatusCode, Tracer, set_span_in_context
 
+from forebay import span_attributes as names
 from forebay import tracing
 from forebay.errors import BrokerError
 from forebay.kafka import Headers
@@ -38,7 +39,7 @@ class Spans:
         queue = self._tracer.start_span(
             f"queue {topic}",
             parent,
-            attributes={"messaging.system": "kafka", "messaging.destination.name": topic, "forebay.tier": work.tier},
+            attributes={names.SYSTEM: "kafka", names.DESTINATION: topic, names.TIER: work.tier},
             start_time=work.enqueued * 1000,
         )
         process = self._tracer.start_span(
@@ -46,18 +47,11 @@ class Spans:
             parent,
             SpanKind.CONSUMER,
             {
-                "messaging.system": "kafka",
-                "messaging.operation.name": "process",
-                "messaging.operation.type": "process",
-                "messaging.destination.name": topic,
-                "messaging.destination.partition.id": str(work.record.partition),
-                "messaging.consumer.group.name": topic_names.group(self._namespace, work.tier),
-                "messaging.kafka.offset": work.record.offset,
-                "messaging.kafka.message.key": (work.record.key or b"").decode("utf-8", "replace"),
-                "messaging.message.body.size": len(work.record.value or b""),
-                "forebay.request.id": work.job["request_id"],
-                "forebay.operation": work.job["operation"],
-                "forebay.attempt": work.attempt,
+                **names.processed(work.record),
+                names.CONSUMER_GROUP: topic_names.group(self._namespace, work.tier),
+                names.REQUEST_ID: work.job["request_id"],
+                names.OPERATION: work.job["operation"],
+                names.ATTEMPT: work.attempt,
             },
             [Link(work.sender)],
         )
@@ -93,9 +87,9 @@ class JobSpans:
         problem = result.problem
         if problem is not None:
             for span in (self.handler, self._process):
-                span.set_attribute("error.type", problem["type"])
+                span.set_attribute(names.ERROR_TYPE, problem["type"])
                 span.set_status(Status(StatusCode.ERROR, problem["title"]))
-        self._process.set_attribute("forebay.outcome", result.outcome)
+        self._process.set_attribute(names.OUTCOME, result.outcome)
         self.handler.end()
 
     def reply(self) -> Headers:
@@ -106,13 +100,7 @@ class JobSpans:
             f"send {self._replies}",
             set_span_in_context(self._process, Context()),
             SpanKind.PRODUCER,
-            {
-                "messaging.system": "kafka",
-                "messaging.operation.name": "send",
-                "messaging.operation.type": "send",
-                "messaging.destination.name": self._work.job["reply_topic"],
-                "messaging.destination.template": self._replies,
-            },
+            {**names.sent_to(self._work.job["reply_topic"]), names.DESTINATION_TEMPLATE: self._replies},
         )
         return tracing.to_headers(self._send.get_span_context())
 
@@ -121,6 +109,6 @@ class JobSpans:
         for span in (self._send, self._process):
             if span is not None:
                 if error is not None:
-                    span.set_attribute("error.type", type(error).__name__)
+                    span.set_attribute(names.ERROR_TYPE, type(error).__name__)
                     span.set_status(Status(StatusCode.ERROR, str(error)))
                 span.end()
