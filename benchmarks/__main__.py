@@ -16,7 +16,7 @@ from rich.text import Text
 
 from benchmarks import codec, report
 from benchmarks.children import BenchmarkError
-from benchmarks.contenders import echo, forebay, naive, raw
+from benchmarks.contenders import Contender, echo, forebay, naive, raw
 from benchmarks.run import Outcome, Plan, run
 from forebay.errors import ForebayError
 
@@ -46,6 +46,9 @@ def main(
     rounds: Annotated[int, typer.Option(min=1, help="How often the contenders take turns.")] = 5,
     seconds: Annotated[float, typer.Option(min=0.2, help="Length of one window.")] = 3.0,
     warmup: Annotated[float, typer.Option(min=0.0, help="Seconds before each window that do not count.")] = 0.7,
+    beside: Annotated[
+        str, typer.Option(metavar="DIR,…", help="Other checkouts of Forebay, to be measured in the same run.")
+    ] = "",
     quick: Annotated[bool, typer.Option("--quick", help="Two rounds of one second: to see that it works.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Exit with 1 when a target is missed.")] = False,
     output: Annotated[Path, typer.Option(metavar="DIR", help="Where results.json, chart.svg and logs/ go.")] = Path(
@@ -60,7 +63,7 @@ def main(
     """
     chosen = _names(only)
     plan = Plan(
-        contenders=tuple(CONTENDERS[name] for name in chosen if name in CONTENDERS),
+        contenders=(*(CONTENDERS[name] for name in chosen if name in CONTENDERS), *_checkouts(beside)),
         clients=_numbers(clients),
         rounds=2 if quick else rounds,
         warmup=0.3 if quick else warmup,
@@ -119,6 +122,13 @@ def _names(text: str) -> list[str]:
     if unknown or not names:
         raise typer.BadParameter(f"{', '.join(unknown) or 'nothing'} is none of: {CHOICES}", param_hint="--only")
     return list(dict.fromkeys(names))
+
+
+def _checkouts(text: str) -> list[Contender]:
+    try:
+        return [forebay.of_checkout(Path(folder.strip())) for folder in text.split(",") if folder.strip()]
+    except BenchmarkError as error:
+        raise typer.BadParameter(str(error), param_hint="--beside") from None
 
 
 def _numbers(text: str) -> tuple[int, ...]:

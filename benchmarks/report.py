@@ -44,6 +44,7 @@ BUSY = 0.1
 """Cores used by others from which on the report says so."""
 NAIVE = "naive"
 ECHO = "echo"
+FOREBAY = "forebay"
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Row:
     Attributes:
         rate: right answers a second.
         p50, p99: milliseconds.
-        to_naive, to_echo: the rounds' ratios of the rate; nothing where that contender did not run.
+        to_naive, to_echo, to_forebay: the rounds' ratios of the rate; nothing where that contender did not run.
         cpu_us: µs of CPU for one answer, by process: medians over the rounds.
         errors: how often each thing went wrong.
     """
@@ -66,6 +67,7 @@ class Row:
     p99: Spread
     to_naive: Spread | None
     to_echo: Spread | None
+    to_forebay: Spread | None
     cpu_us: dict[str, float]
     errors: dict[str, int]
 
@@ -89,6 +91,7 @@ def rows(samples: Sequence[Sample]) -> list[Row]:
                     p99=spread(map(p99, windows)),
                     to_naive=ratio(samples, contender, NAIVE, clients, rate),
                     to_echo=ratio(samples, contender, ECHO, clients, rate),
+                    to_forebay=ratio(samples, contender, FOREBAY, clients, rate),
                     cpu_us=_cpu(chosen),
                     errors=errors(chosen),
                 )
@@ -142,7 +145,7 @@ def _rates(plan: Plan, found: Sequence[Row], shown: Callable[[Spread | None], st
     table = _table(f"{rounds} round{'s' if rounds > 1 else ''} of {plan.seconds:g} s: median (least-greatest)")
     table.add_column("clients", justify="right", no_wrap=True)
     table.add_column("contender", no_wrap=True)
-    for heading in ("answers/s", "p50 ms", "p99 ms", "x naive", "x echo"):
+    for heading in ("answers/s", "p50 ms", "p99 ms", "x naive", "x echo", "x forebay"):
         table.add_column(heading, justify="right", no_wrap=True)
     previous = None
     for row in found:
@@ -151,7 +154,7 @@ def _rates(plan: Plan, found: Sequence[Row], shown: Callable[[Spread | None], st
         table.add_row(
             str(row.clients) if row.clients != previous else "",
             row.contender,
-            *(shown(value) for value in (row.rate, row.p50, row.p99, row.to_naive, row.to_echo)),
+            *(shown(value) for value in (row.rate, row.p50, row.p99, row.to_naive, row.to_echo, row.to_forebay)),
             style="red" if row.errors else "bold" if row.contender == "forebay" else None,
         )
         previous = row.clients
