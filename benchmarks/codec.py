@@ -45,6 +45,7 @@ def job() -> JobMessage:
         "payload": payload.body(0),
         "payload_schema": b"\x01\x23\x45\x67\x89\xab\xcd\xef",
         "reply_topic": "forebay.replies.gateway-1",
+        "reply_partition": 0,
         "created_at": 1_750_000_000_000,
         "deadline": 1_750_000_002_000,
         "ordering_key": None,

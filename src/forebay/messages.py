@@ -15,7 +15,7 @@ Outcome = Literal["COMPLETED", "FAILED", "EXPIRED", "CANCELLED", "PROGRESS"]
 
 
 class JobMessage(TypedDict):
-    """The value of ``forebay.jobs.<tier>``."""
+    """The value of ``forebay.jobs.<app>.<tier>``."""
 
     request_id: str
     operation: str
@@ -25,6 +25,7 @@ class JobMessage(TypedDict):
     payload: bytes
     payload_schema: bytes | None
     reply_topic: str
+    reply_partition: int
     created_at: int
     deadline: int
     ordering_key: str | None

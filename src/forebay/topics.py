@@ -20,6 +20,9 @@ from forebay_schemas import topics as topic_names
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 
+RETRY_PARTITIONS = 3
+"""Partitions at most of each retry topic."""
+
 CREATION_BOUND = 15.0
 """Seconds until every node must know a topic that was just created."""
 _LOOK_AGAIN = 0.02
@@ -102,38 +105,57 @@ class TopicStatus:
         return TopicState.MISMATCH if self.problems else TopicState.OK
 
 
-def shared(settings: Settings) -> list[TopicSpec]:
-    """Return the topics that all gateways and processors share."""
-    size = settings.max_message_bytes
-    delete, compact = frozenset({"delete"}), frozenset({"compact"})
-    return [
-        *(
-            TopicSpec(topic_names.jobs(settings.namespace, tier), settings.partitions, False, delete, DAY_MS, size)
-            for tier in TIERS
-        ),
-        TopicSpec(topic_names.dead(settings.namespace), 1, False, delete, 14 * DAY_MS, size),
-        TopicSpec(topic_names.catalog(settings.namespace), 1, True, compact, DAY_MS, size),
-    ]
+def catalog(settings: Settings) -> TopicSpec:
+    """Return the topic of the operations that exist: one partition, so that everybody reads it in the same order."""
+    name = topic_names.catalog(settings.namespace)
+    return TopicSpec(name, 1, True, frozenset({"compact"}), DAY_MS, settings.max_message_bytes)
 
 
 def replies(settings: Settings) -> TopicSpec:
     """Return this instance's reply topic: partition 0 for held requests, 1 for those asked for later."""
-    name = topic_names.replies(settings.namespace, settings.instance)
-    return TopicSpec(name, 2, True, frozenset({"delete"}), HOUR_MS, settings.max_message_bytes)
+    name, partitions = topic_names.replies(settings.namespace, settings.instance), topic_names.REPLY_PARTITIONS
+    return TopicSpec(name, partitions, True, frozenset({"delete"}), HOUR_MS, settings.max_message_bytes)
 
 
-async def inspect(settings: Settings, specs: Iterable[TopicSpec] | None = None) -> list[TopicStatus]:
-    """Compare the topics, by default the shared ones, with what the cluster has.
+def of_app(settings: Settings, app: str) -> list[TopicSpec]:
+    """Return the topics of an app: its jobs, a topic a tier; those that run again later, a topic a delay; the dead.
+
+    Few partitions will do for what runs again later, since it is only copied there and back, and more than one lets
+    the app's processors share that. Dead letters are rare, and in one partition they are in order.
+    """
+    namespace, size, delete = settings.namespace, settings.max_message_bytes, frozenset({"delete"})
+    retrying = min(RETRY_PARTITIONS, settings.partitions)
+    jobs = [topic_names.jobs(namespace, app, tier) for tier in TIERS]
+    retries = [topic_names.retries(namespace, app, delay) for delay in topic_names.RETRY_DELAYS_MS]
+    return [
+        *(TopicSpec(name, settings.partitions, False, delete, DAY_MS, size) for name in jobs),
+        *(TopicSpec(name, retrying, False, delete, DAY_MS, size) for name in retries),
+        TopicSpec(topic_names.dead(namespace, app), 1, False, delete, 14 * DAY_MS, size),
+    ]
+
+
+def of_gateway(settings: Settings) -> list[TopicSpec]:
+    """Return what a gateway needs: the catalog and its reply topic. The apps' topics are their processors' to make."""
+    return [catalog(settings), replies(settings)]
+
+
+def of_processor(settings: Settings, app: str) -> list[TopicSpec]:
+    """Return what a processor of an app needs: the catalog and the app's topics."""
+    return [catalog(settings), *of_app(settings, app)]
+
+
+async def inspect(settings: Settings, specs: Iterable[TopicSpec]) -> list[TopicStatus]:
+    """Compare topics as they should be with what the cluster has.
 
     Raises:
         BrokerUnavailable: the cluster does not answer.
     """
-    specs = list(shared(settings) if specs is None else specs)
+    specs = list(specs)
     async with Admin.connect(settings) as admin:
         return _compare(specs, await admin.describe(spec.name for spec in specs))
 
 
-async def apply(settings: Settings, specs: Iterable[TopicSpec] | None = None) -> list[TopicStatus]:
+async def apply(settings: Settings, specs: Iterable[TopicSpec]) -> list[TopicStatus]:
     """Create the topics that are missing, change none that exists, and return how all of them are then.
 
     Several may do so at once: whoever comes second finds the topic there.
@@ -142,7 +164,7 @@ async def apply(settings: Settings, specs: Iterable[TopicSpec] | None = None) ->
         BrokerUnavailable: the cluster does not answer, or a new topic does not show up in time.
         BrokerError: the cluster refuses to create one.
     """
-    specs = list(shared(settings) if specs is None else specs)
+    specs = list(specs)
     async with Admin.connect(settings) as admin:
         found: Mapping[str, TopicDescription] = await admin.describe(spec.name for spec in specs)
         for spec in specs:
@@ -160,7 +182,7 @@ async def apply(settings: Settings, specs: Iterable[TopicSpec] | None = None) ->
         return _compare(specs, found)
 
 
-async def ensure(settings: Settings, specs: Iterable[TopicSpec] | None = None) -> None:
+async def ensure(settings: Settings, specs: Iterable[TopicSpec]) -> None:
     """Have the topics there as they should be, or say why not.
 
     Raises:

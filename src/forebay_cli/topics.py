@@ -9,31 +9,40 @@ import typer
 from forebay_cli import options
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from rich.table import Table
 
+    from forebay.settings import Settings
     from forebay.topics import TopicStatus
 
 
 def topics(
     apply: Annotated[bool, typer.Option("--apply", help="Create the topics that are missing.")] = False,
+    app: Annotated[
+        list[str] | None,
+        typer.Option("--app", metavar="MODULE:ATTR", help="Look at this app's topics too; several times for several."),
+    ] = None,
+    app_dir: options.AppDir = None,
     bootstrap_servers: options.BootstrapServers = None,
     namespace: options.Namespace = None,
     config: options.Config = None,
 ) -> None:
-    """Show the topics that exist against those that should.
+    """Show the topics that exist against those that should: the catalog, and those of each app in it.
 
-    Ends with exit code 1 while one is missing or not as it must be. Nothing that exists is ever changed.
+    An app that was never announced is named with --app. Ends with exit code 1 while a topic is missing or not as it
+    must be. Nothing that exists is ever changed.
     """
     import asyncio
 
     from forebay import topics as library
+    from forebay.app import load_app
     from forebay.settings import load_settings
     from forebay_cli.output import console
 
     settings = load_settings(config, bootstrap_servers=bootstrap_servers, namespace=namespace)
-    statuses = asyncio.run(library.apply(settings) if apply else library.inspect(settings))
+    named = [load_app(reference, app_dir).name for reference in app or ()]
+    statuses = asyncio.run(_statuses(settings, named, create=apply))
     out = console()
     out.print(_table(statuses))
     wrong = [status for status in statuses if status.state is not library.TopicState.OK]
@@ -45,6 +54,16 @@ def topics(
     if not apply and any(status.found is None for status in wrong):
         out.print("'forebay topics --apply' creates what is missing.", highlight=False)
     raise typer.Exit(1)
+
+
+async def _statuses(settings: Settings, named: Iterable[str], *, create: bool) -> list[TopicStatus]:
+    """Look at the topics that all share and at those of each app, by name, and create what is missing if so told."""
+    from forebay import topics as library
+    from forebay_cli.operations import read_catalog
+
+    apps = sorted({*named, *(operation.app for operation in await read_catalog(settings))})
+    specs = [library.catalog(settings), *(spec for app in apps for spec in library.of_app(settings, app))]
+    return await (library.apply if create else library.inspect)(settings, specs)
 
 
 def _table(statuses: Sequence[TopicStatus]) -> Table:

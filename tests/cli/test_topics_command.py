@@ -31,22 +31,48 @@ def states(result: subprocess.CompletedProcess[str]) -> dict[str, str]:
     return {name.strip(): state.strip() for name, state in rows}
 
 
-def test_missing_topics_are_shown_then_created_then_fine(shell: Shell, cluster: list[str], namespace: str) -> None:
-    before = shell.forebay("topics", *cluster)
+TOPICS = [
+    "catalog",
+    *(f"jobs.greetings.{tier}" for tier in ("interactive", "standard", "bulk")),
+    *(f"retries.greetings.{delay}" for delay in ("200ms", "1s", "5s", "30s", "5m")),
+    "dead.greetings",
+]
+
+
+@pytest.fixture
+def greetings(shell: Shell) -> list[str]:
+    """The app of that name, as an option."""
+    (shell.folder / "greetings.py").write_text(APP)
+    return ["--app", "greetings"]
+
+
+def test_missing_topics_are_shown_then_created_then_fine(
+    shell: Shell, cluster: list[str], namespace: str, greetings: list[str]
+) -> None:
+    before = shell.forebay("topics", *greetings, *cluster)
     assert before.returncode == 1
-    assert set(states(before).values()) == {"missing"}
+    assert states(before) == dict.fromkeys([f"{namespace}{name}" for name in TOPICS], "missing")
     assert "forebay topics --apply" in before.stdout
-    applied = shell.forebay("topics", "--apply", *cluster)
+    applied = shell.forebay("topics", "--apply", *greetings, *cluster)
     assert (applied.returncode, applied.stderr) == (0, "")
-    after = shell.forebay("topics", *cluster)
+    after = shell.forebay("topics", *greetings, *cluster)
     assert after.returncode == 0
-    assert states(after) == dict.fromkeys(
-        [f"{namespace}{name}" for name in ("jobs.interactive", "jobs.standard", "jobs.bulk", "dead", "catalog")], "ok"
-    )
+    assert states(after) == dict.fromkeys([f"{namespace}{name}" for name in TOPICS], "ok")
 
 
-def test_several_may_apply_at_once(shell: Shell, cluster: list[str]) -> None:
-    command = [sys.executable, "-m", "forebay_cli", "topics", "--apply", *cluster]
+def test_without_an_app_there_is_only_the_catalog(shell: Shell, cluster: list[str], namespace: str) -> None:
+    applied = shell.forebay("topics", "--apply", *cluster)
+    assert (applied.returncode, states(applied)) == (0, {f"{namespace}catalog": "ok"})
+
+
+def test_an_app_that_cannot_be_loaded_is_one_sentence(shell: Shell, cluster: list[str]) -> None:
+    result = shell.forebay("topics", "--app", "nowhere", *cluster)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("forebay: app 'nowhere': there is no module 'nowhere' in ")
+
+
+def test_several_may_apply_at_once(shell: Shell, cluster: list[str], greetings: list[str]) -> None:
+    command = [sys.executable, "-m", "forebay_cli", "topics", "--apply", *greetings, *cluster]
     racers = [
         subprocess.Popen(command, cwd=shell.folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         for _ in range(3)
@@ -56,21 +82,21 @@ def test_several_may_apply_at_once(shell: Shell, cluster: list[str]) -> None:
 
 
 def test_a_topic_in_another_shape_is_reported_and_left_as_it_is(
-    shell: Shell, cluster: list[str], kafka: Kafka, namespace: str
+    shell: Shell, cluster: list[str], kafka: Kafka, namespace: str, greetings: list[str]
 ) -> None:
     settings = load_settings(bootstrap_servers=kafka.bootstrap_servers, namespace=namespace)
 
     async def create() -> None:
         async with Admin.connect(settings) as admin:
-            await admin.create(f"{namespace}jobs.bulk", 3, -1, {"cleanup.policy": "compact"})
+            await admin.create(f"{namespace}jobs.greetings.bulk", 3, -1, {"cleanup.policy": "compact"})
 
     asyncio.run(create())
-    result = shell.forebay("topics", "--apply", *cluster)
+    result = shell.forebay("topics", "--apply", *greetings, *cluster)
     assert result.returncode == 1
-    assert states(result)[f"{namespace}jobs.bulk"] == "mismatch"
+    assert states(result)[f"{namespace}jobs.greetings.bulk"] == "mismatch"
     assert "3 (should be 12)" in result.stdout
-    assert f"{namespace}jobs.bulk has 3 partitions, needs 12\n" in result.stdout
-    assert f"{namespace}jobs.bulk cleanup.policy is compact, must be delete\n" in result.stdout
+    assert f"{namespace}jobs.greetings.bulk has 3 partitions, needs 12\n" in result.stdout
+    assert f"{namespace}jobs.greetings.bulk cleanup.policy is compact, must be delete\n" in result.stdout
 
 
 def test_without_a_catalog_there_are_no_operations(shell: Shell, cluster: list[str]) -> None:
@@ -82,8 +108,9 @@ def test_without_a_catalog_there_are_no_operations(shell: Shell, cluster: list[s
     )
 
 
-def test_what_a_processor_announces_is_listed_as_its_app_declares_it(shell: Shell, cluster: list[str]) -> None:
-    (shell.folder / "greetings.py").write_text(APP)
+def test_what_a_processor_announces_is_listed_as_its_app_declares_it(
+    shell: Shell, cluster: list[str], namespace: str, greetings: list[str]
+) -> None:
     command = [sys.executable, "-m", "forebay_cli", "processor", "greetings", *cluster]
     with subprocess.Popen(
         command, cwd=shell.folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -96,6 +123,7 @@ def test_what_a_processor_announces_is_listed_as_its_app_declares_it(shell: Shel
         processor.communicate(timeout=BOUND)
         assert processor.returncode == 0
     listed = json.loads(shell.forebay("operations", "--json", *cluster).stdout)
-    declared = json.loads(shell.forebay("operations", "--json", "--app", "greetings").stdout)
+    declared = json.loads(shell.forebay("operations", "--json", *greetings).stdout)
     assert [operation["name"] for operation in listed] == ["convert", "greet"]
     assert listed == declared
+    assert states(shell.forebay("topics", *cluster)) == dict.fromkeys([f"{namespace}{name}" for name in TOPICS], "ok")

@@ -21,6 +21,7 @@ from tests.contracts.avro_rules import canonical, crc_64_avro, number, text
 # What was released, for good: never change a line, only add one for each new version.
 RELEASED = {
     ("job", 1): ("f2af3a05d2434f82", "2ff8b7bcdcb2bfe0f512d40cb50e47c1cc170be8d1046f16807e55804b996478"),
+    ("job", 2): ("0a4b65da5310b511", "654e855b8a244e347d5da66cd7f1266e67d14d21b40cf5638e709b04efc5154a"),
     ("operation", 1): ("4fd56bfe70a7ded0", "70944cad2f74f86b51e09cdc0ee27716547e87db00dcf37a0c958c20f16f6301"),
     ("reply", 1): ("b123522743e03a0f", "8879241a57977677ae07b07d3288c9887fb42f4e55ef43df92d2db4334e96172"),
 }
@@ -34,6 +35,7 @@ JOBS = st.fixed_dictionaries(
         **{name: st.text() for name in ("request_id", "operation", "tenant", "tier", "content_type", "reply_topic")},
         "payload": st.binary(max_size=2000),
         "payload_schema": FINGERPRINTS,
+        "reply_partition": st.integers(-(2**31), 2**31 - 1),
         "created_at": LONGS,
         "deadline": LONGS,
         "ordering_key": OPTIONAL_TEXT,
@@ -80,6 +82,7 @@ A_JOB = JobMessage(
     payload=b"\x00\xff",
     payload_schema=b"12345678",
     reply_topic="forebay.replies.gw",
+    reply_partition=1,
     created_at=1_700_000_000_123,
     deadline=1_700_000_002_123,
     ordering_key=None,
@@ -152,6 +155,7 @@ def test_a_job_is_written_byte_for_byte_as_specified() -> None:
         text(b"\x00\xff"),
         number(1) + b"12345678",
         text("forebay.replies.gw"),
+        number(1),
         number(1_700_000_000_123),
         number(1_700_000_002_123),
         number(0),

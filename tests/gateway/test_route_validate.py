@@ -82,7 +82,7 @@ def refused(router: Router, path: str, method: str = "POST") -> HttpProblem:
 def test_a_route_holds_what_the_catalog_says(router: Router) -> None:
     route = find(router, "/v1/thumbnail")
     assert (route.operation, route.path) == ("thumbnail", "/v1/thumbnail")
-    assert (route.tier, route.topic, route.deadline) == ("interactive", "shop.jobs.interactive", 2.5)
+    assert (route.tier, route.topic, route.deadline) == ("interactive", "shop.jobs.imaging.interactive", 2.5)
     assert route.request is not None
     assert route.request.fingerprint == Schema(REQUEST).fingerprint
 
@@ -109,7 +109,7 @@ def test_a_change_of_the_catalog_changes_the_routes(router: Router) -> None:
     router.update("rotate", entry("rotate"))
     router.update("thumbnail", entry(tier="bulk"))
     assert find(router, "/v1/rotate").operation == "rotate"
-    assert find(router, "/v1/thumbnail").topic == "shop.jobs.bulk"
+    assert find(router, "/v1/thumbnail").topic == "shop.jobs.imaging.bulk"
     router.update("rotate", None)
     router.update("never-there", None)
     assert refused(router, "/v1/rotate").status == 404

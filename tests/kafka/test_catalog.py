@@ -48,7 +48,7 @@ def schema(operation: Operation) -> Schema:
 
 @pytest.fixture(autouse=True)
 async def _topics(settings: Settings) -> None:
-    await topics.ensure(settings)
+    await topics.ensure(settings, [topics.catalog(settings)])
 
 
 @pytest.fixture

@@ -31,6 +31,7 @@ def a_job(tier: str, *, deadline: int = NEVER, size: int = 0, partition: int = 0
         payload=b"x" * size,
         payload_schema=None,
         reply_topic="replies",
+        reply_partition=0,
         created_at=0,
         deadline=deadline,
         ordering_key=None,

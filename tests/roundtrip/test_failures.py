@@ -7,6 +7,7 @@ import pytest
 
 from forebay_schemas import topics as topic_names
 from tests.roundtrip.conftest import Pair
+from tests.support.services import APP
 from tests.support.wire import read_all
 
 PROBLEM = "urn:forebay:problem:"
@@ -70,7 +71,7 @@ async def test_a_value_that_only_the_type_refuses_is_the_callers_mistake(
     assert is_problem(response, 422, "invalid")
     assert response.json()["detail"] == detail
     assert (await client.post(f"/v1/{operation}", json={"way": "left"})).status_code == 200
-    dead = await read_all(pair.site.settings, topic_names.dead(pair.site.namespace))
+    dead = await read_all(pair.site.settings, topic_names.dead(pair.site.namespace, APP))
     assert response.headers["forebay-request-id"].encode() not in {record.key for record in dead}
 
 

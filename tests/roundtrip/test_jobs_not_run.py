@@ -14,7 +14,7 @@ from forebay.kafka import Record, header
 from forebay.messages import JobMessage, decode_job, encode_job
 from forebay_schemas import topics as topic_names
 from tests.roundtrip.conftest import Pair
-from tests.support.services import Site
+from tests.support.services import APP, Site
 from tests.support.waiting import until
 from tests.support.wire import a_job, committed, put, read_all, replies_to
 
@@ -49,12 +49,12 @@ async def test_jobs_whose_deadline_has_passed_are_answered_and_not_run(site: Sit
 
 
 async def _produced(site: Site, count: int) -> bool:
-    return len(await read_all(site.settings, topic_names.jobs(site.namespace, "bulk"))) == count
+    return len(await read_all(site.settings, topic_names.jobs(site.namespace, APP, "bulk"))) == count
 
 
 async def _everything_is_committed(site: Site) -> bool:
-    end = len(await read_all(site.settings, topic_names.jobs(site.namespace, "bulk")))
-    return await committed(site.settings, "bulk") == {0: end}
+    end = len(await read_all(site.settings, topic_names.jobs(site.namespace, APP, "bulk")))
+    return await committed(site.settings, APP, "bulk") == {0: end}
 
 
 def truncated(job: bytes) -> bytes:
@@ -148,7 +148,7 @@ async def test_whoever_waits_for_a_record_that_cannot_be_read_is_told(client: ht
         lambda: [run for run in pair.site.runs("in_thread") if run.tag == "spoiled"], 10, "the handler is running"
     )
     await put(
-        pair.site.settings, topic_names.jobs(pair.site.namespace, "interactive"), b"spoiled", key=run.job.encode()
+        pair.site.settings, topic_names.jobs(pair.site.namespace, APP, "interactive"), b"spoiled", key=run.job.encode()
     )
     response = await held
     assert response.status_code == 500
@@ -159,7 +159,7 @@ async def test_whoever_waits_for_a_record_that_cannot_be_read_is_told(client: ht
 async def test_a_reply_whose_gateway_is_gone_holds_up_nobody(client: httpx.AsyncClient, pair: Pair) -> None:
     example = await client.post("/v1/on_loop", json={"tag": "example"})
     job = await _job_of(pair, example.headers["forebay-request-id"])
-    topic = topic_names.jobs(pair.site.namespace, "interactive")
+    topic = topic_names.jobs(pair.site.namespace, APP, "interactive")
     for _ in range(20):  # more than there are slots
         job["request_id"] = f"gone-{uuid.uuid4()}"
         job["reply_topic"] = topic_names.replies(pair.site.namespace, "gone")
@@ -175,18 +175,18 @@ async def test_a_reply_whose_gateway_is_gone_holds_up_nobody(client: httpx.Async
 
 async def _is_committed(pair: Pair, topic: str) -> bool:
     end = len(await read_all(pair.site.settings, topic))
-    return (await committed(pair.site.settings, "interactive"))[0] == end
+    return (await committed(pair.site.settings, APP, "interactive"))[0] == end
 
 
 async def _buried(pair: Pair, value: bytes | None, request_id: str | None = None) -> Record:
     """Put a record among the jobs, and return the dead letter that it has become."""
-    topic = topic_names.jobs(pair.site.namespace, "interactive")
+    topic = topic_names.jobs(pair.site.namespace, APP, "interactive")
     key = (request_id or f"nobody-{uuid.uuid4()}").encode()
     headers = [("mine", b"kept"), ("fb-origin", b"somewhere/else/0"), ("fb-error-type", b"old")]
     offset = await put(pair.site.settings, topic, value, key=key, headers=headers)
 
     async def letters() -> list[Record]:
-        found = await read_all(pair.site.settings, topic_names.dead(pair.site.namespace))
+        found = await read_all(pair.site.settings, topic_names.dead(pair.site.namespace, APP))
         return [record for record in found if record.key == key]
 
     [letter] = await until(letters, 10, "there is a dead letter")
@@ -198,7 +198,7 @@ async def _buried(pair: Pair, value: bytes | None, request_id: str | None = None
 
 async def _job_of(pair: Pair, request_id: str) -> JobMessage:
     """The job that a gateway has made."""
-    topic = topic_names.jobs(pair.site.namespace, "interactive")
+    topic = topic_names.jobs(pair.site.namespace, APP, "interactive")
     [record] = [
         record
         for record in await read_all(pair.site.settings, topic, pair.site.settings.partitions)

@@ -9,7 +9,7 @@ import httpx
 import psutil
 
 from forebay_schemas import topics as topic_names
-from tests.support.services import Processor, Site
+from tests.support.services import APP, Processor, Site
 from tests.support.waiting import until
 from tests.support.wire import committed, read_all
 
@@ -130,7 +130,7 @@ async def test_what_does_not_end_within_the_drain_is_handed_to_another(site: Sit
 
 async def test_nothing_is_committed_past_a_job_that_is_not_done(site: Site) -> None:
     gateway, victim = site.pair(FOREBAY_PARTITIONS="1")
-    jobs = topic_names.jobs(site.namespace, "bulk")
+    jobs = topic_names.jobs(site.namespace, APP, "bulk")
     async with httpx.AsyncClient(base_url=gateway.url, timeout=60, limits=NO_LIMITS) as client:
         before = await ask(client, "quick_in_bulk", "before")
         assert before.status_code == 200
@@ -139,7 +139,7 @@ async def test_nothing_is_committed_past_a_job_that_is_not_done(site: Site) -> N
         await until(lambda: site.times_run("long_on_loop")["held"], 10, "the long job is running")
         quick = await asyncio.gather(*(ask(client, "quick_in_bulk", f"after-{n}") for n in range(50)))
         assert {response.status_code for response in quick} == {200}, "others of the partition go on meanwhile"
-        assert await committed(site.settings, "bulk") == {0: 1}
+        assert await committed(site.settings, APP, "bulk") == {0: 1}
         assert not site.runs("long_on_loop", "end")
 
         victim.kill()
@@ -153,7 +153,7 @@ async def test_nothing_is_committed_past_a_job_that_is_not_done(site: Site) -> N
 
 
 async def _committed_to(site: Site, offset: int) -> bool:
-    return await committed(site.settings, "bulk") == {0: offset}
+    return await committed(site.settings, APP, "bulk") == {0: offset}
 
 
 async def test_a_killed_processor_takes_its_cpu_handlers_with_it(site: Site) -> None:

@@ -65,7 +65,7 @@ async def test_one_trace_covers_both_processes(client: httpx.AsyncClient, traced
     parent = Parent()
     response = await client.post("/v1/on_loop", json={"tag": "traced", "seconds": 0.1}, headers=parent.headers)
     assert response.status_code == 200
-    jobs = f"{traced.site.namespace}jobs.interactive"
+    jobs = f"{traced.site.namespace}jobs.roundtrip.interactive"
     replies = f"{traced.site.namespace}replies.{{instance}}"
     spans = await trip(collector, parent.trace_id)
 
@@ -107,7 +107,7 @@ async def test_one_trace_covers_both_processes(client: httpx.AsyncClient, traced
     assert process.attributes["forebay.request.id"] == request_id
     assert process.attributes["messaging.system"] == "kafka"
     assert process.attributes["messaging.destination.name"] == jobs
-    assert process.attributes["messaging.consumer.group.name"] == f"{traced.site.namespace}interactive"
+    assert process.attributes["messaging.consumer.group.name"] == f"{traced.site.namespace}roundtrip.interactive"
     assert answer.attributes["messaging.destination.template"] == replies
     assert not any(span.failed for span in spans.values())
 

@@ -19,6 +19,8 @@ from tests.support.ports import free_ports
 from tests.support.waiting import wait_until
 
 APPS = Path(__file__).parent / "apps"
+APP = "roundtrip"
+"""The name of the app that a site's processors run unless told otherwise, and of its module."""
 
 START_BOUND = 60.0
 """Seconds that a process may take to be ready, on a machine that is busy with other things."""
@@ -172,7 +174,7 @@ class Site:
         self._services.append(gateway)
         return gateway
 
-    def start_processor(self, app: str = "roundtrip", **variables: str) -> Processor:
+    def start_processor(self, app: str = APP, **variables: str) -> Processor:
         """Start a processor and return at once."""
         name = f"processor-{len(self._services)}"
         processor = Processor(name, app, self._environment | variables, self._folder)
@@ -185,7 +187,7 @@ class Site:
         gateway.wait_until_ready()
         return gateway
 
-    def processor(self, app: str = "roundtrip", **variables: str) -> Processor:
+    def processor(self, app: str = APP, **variables: str) -> Processor:
         """Start a processor; returns when it has partitions of every tier."""
         processor = self.start_processor(app, **variables)
         processor.wait_until_reading()

@@ -59,12 +59,12 @@ async def put(
         await producer.stop()
 
 
-async def committed(settings: Settings, tier: str) -> dict[int, int]:
-    """The offset that a tier's group has committed, by partition; those without one are left out."""
+async def committed(settings: Settings, app: str, tier: str) -> dict[int, int]:
+    """The offset that the group of an app's tier has committed, by partition; those without one are left out."""
     client = AIOKafkaAdminClient(bootstrap_servers=settings.brokers)
     await client.start()
     try:
-        found = await client.list_consumer_group_offsets(topic_names.group(settings.namespace, tier))
+        found = await client.list_consumer_group_offsets(topic_names.group(settings.namespace, app, tier))
     finally:
         await client.close()
     return {partition.partition: entry.offset for partition, entry in found.items() if entry.offset >= 0}
@@ -82,6 +82,7 @@ def a_job(settings: Settings, operation: str, tier: str, payload: bytes, schema:
         payload=payload,
         payload_schema=schema,
         reply_topic=topic_names.replies(settings.namespace, settings.instance),
+        reply_partition=topic_names.HELD_PARTITION,
         created_at=now,
         deadline=now + 30_000,
         ordering_key=None,

@@ -128,6 +128,7 @@ class Dispatcher:
             payload=request.payload,
             payload_schema=request.payload_schema,
             reply_topic=self._reply_topic,
+            reply_partition=topic_names.HELD_PARTITION,
             created_at=now_ms,
             deadline=now_ms + int(route.deadline * 1000),
             ordering_key=None,

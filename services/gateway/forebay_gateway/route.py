@@ -21,7 +21,7 @@ class Route:
         operation: its name.
         path: where it is served.
         tier: the lane its jobs take.
-        topic: the lane's topic.
+        topic: the topic of its app's jobs of that lane.
         deadline: seconds that a caller is held at the most.
         accepts: media type of the request.
         request: turns JSON into the payload; None for opaque bytes.
@@ -56,7 +56,7 @@ class Router:
             operation=name,
             path=PREFIX + name,
             tier=message["tier"],
-            topic=topic_names.jobs(self._namespace, message["tier"]),
+            topic=topic_names.jobs(self._namespace, message["app"], message["tier"]),
             deadline=message["deadline_ms"] / 1000,
             accepts=message["accepts"],
             request=PayloadCodec(message["request_schemas"][0]) if message["request_schemas"] else None,

@@ -42,11 +42,10 @@ async def serve(settings: Settings, stop: asyncio.Event | None = None) -> None:
 
     public = listen("http", settings.http_host, settings.http_port)
     with public, listen("admin", settings.admin_host, settings.admin_port) as admin:
-        reply_topic = topics.replies(settings)
-        await topics.ensure(settings, [*topics.shared(settings), reply_topic])
+        await topics.ensure(settings, topics.of_gateway(settings))
         metrics = Metrics()
         waiters = Waiters()
-        replies = Replies(settings, reply_topic.name, waiters, metrics)
+        replies = Replies(settings, topics.replies(settings).name, waiters, metrics)
         router = Router(settings.namespace)
         catalog = Catalog(settings, settings.instance, router.update)
         provider = tracing.configure("gateway", settings.instance, version("forebay"), settings.trace_ratio)

@@ -44,7 +44,8 @@ class TierFetcher:
 
     Args:
         settings: where the cluster is, and the group's limits.
-        tier: the lane to read.
+        app: whose jobs to read.
+        tier: the lane of them.
         processor: id of this processor.
         scheduler: takes the jobs.
         on_work: called after jobs were offered to it.
@@ -54,6 +55,7 @@ class TierFetcher:
     def __init__(
         self,
         settings: Settings,
+        app: str,
         tier: str,
         processor: str,
         scheduler: Scheduler,
@@ -77,8 +79,8 @@ class TierFetcher:
         self._consumer = GroupConsumer(
             settings,
             processor,
-            topic_names.jobs(settings.namespace, tier),
-            topic_names.group(settings.namespace, tier),
+            topic_names.jobs(settings.namespace, app, tier),
+            topic_names.group(settings.namespace, app, tier),
             on_revoked=self._revoked,
             on_assigned=self._assigned,
             busy=lambda: [partition for partition, offsets in self._offsets.items() if not offsets.finished],

@@ -68,7 +68,7 @@ async def serve(
         backlog_bytes=BACKLOG_BYTES,
     )
     processor_id = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
-    await topics.ensure(settings)
+    await topics.ensure(settings, topics.of_processor(settings, app.name))
     provider = tracing.configure("processor", processor_id, version("forebay"), settings.trace_ratio)
     trace.set_tracer_provider(provider)  # so that a handler's own spans join the trace
     lost: list[BrokerError] = []
@@ -89,11 +89,17 @@ async def serve(
 
         runner = Runner(app, reference, app_dir, catalog, settings.slots)
         stack.callback(runner.stop)
-        settler = Settler(settings, producer, processor_id, on_lost)
-        processor = Processor(scheduler, runner, settler, Spans(provider, settings.namespace))
+        settler = Settler(settings, app.name, producer, processor_id, on_lost)
+        processor = Processor(scheduler, runner, settler, Spans(provider, settings.namespace, app.name))
         fetchers = [
             TierFetcher(
-                settings, tier, processor_id, scheduler, on_work=processor.pump, on_undecodable=processor.undecodable
+                settings,
+                app.name,
+                tier,
+                processor_id,
+                scheduler,
+                on_work=processor.pump,
+                on_undecodable=processor.undecodable,
             )
             for tier in TIERS
         ]

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from forebay import failures
 from forebay.errors import BrokerError, CodecError, MessageTooLarge, TopicUnknown
 from forebay.kafka import Headers, Producer, Record
-from forebay.messages import ProblemMessage, ReplyMessage, encode_reply
+from forebay.messages import JobMessage, ProblemMessage, ReplyMessage, encode_reply
 from forebay.settings import Settings
 from forebay_processor.run import unreadable
 from forebay_processor.spans import JobSpans
@@ -29,16 +29,22 @@ class Settler:
 
     Args:
         settings: the namespace.
+        app: whose dead letters they are.
         producer: where they go.
         processor: id of this processor, for the replies.
         on_lost: called with an error after which the producer will never deliver anything again.
     """
 
     def __init__(
-        self, settings: Settings, producer: Producer, processor: str, on_lost: Callable[[BrokerError], None]
+        self,
+        settings: Settings,
+        app: str,
+        producer: Producer,
+        processor: str,
+        on_lost: Callable[[BrokerError], None],
     ) -> None:
         self._namespace = settings.namespace
-        self._dead = topic_names.dead(settings.namespace)
+        self._dead = topic_names.dead(settings.namespace, app)
         self._producer = producer
         self._processor = processor
         self._on_lost = on_lost
@@ -66,15 +72,15 @@ class Settler:
             spans.end(error)
             self._conclude(error, done)
 
-        topic, key = work.job["reply_topic"], work.job["request_id"].encode()
+        key = work.job["request_id"].encode()
         try:
-            self._send(topic, key, self._reply(work, result), headers, delivered)
+            self._send(_reply_place(work.job), key, self._reply(work, result), headers, delivered)
         except MessageTooLarge as error:
             problem = ProblemMessage(
                 type=failures.UNUSABLE_RESULT, title="The handler returned something unusable", detail=str(error)
             )
             smaller = Result("FAILED", result.started, result.finished, problem=problem)
-            self._send(topic, key, self._reply(work, smaller), headers, delivered)
+            self._send(_reply_place(work.job), key, self._reply(work, smaller), headers, delivered)
 
     async def _bury(self, record: Record, result: Result) -> None:
         """Keep the original bytes of a job that can never run, with the reason and the origin."""
@@ -118,25 +124,20 @@ class Settler:
             started=result.started,
             finished=result.finished,
         )
-        self._send(
-            topic_names.replies(self._namespace, instance), key, reply, [], lambda error: self._conclude(error, done)
-        )
+        place = (topic_names.replies(self._namespace, instance), topic_names.HELD_PARTITION)
+        self._send(place, key, reply, [], lambda error: self._conclude(error, done))
 
     def _send(
         self,
-        topic: str,
+        place: tuple[str, int],
         key: bytes,
         reply: ReplyMessage,
         headers: Headers,
         delivered: Callable[[BrokerError | None], None],
     ) -> None:
+        topic, partition = place
         self._producer.publish(
-            topic,
-            encode_reply(reply),
-            key=key,
-            headers=headers,
-            partition=topic_names.HELD_PARTITION,
-            on_delivery=delivered,
+            topic, encode_reply(reply), key=key, headers=headers, partition=partition, on_delivery=delivered
         )
 
     def _conclude(self, error: BrokerError | None, done: Callable[[], None]) -> None:
@@ -165,3 +166,10 @@ class Settler:
             started=result.started,
             finished=result.finished,
         )
+
+
+def _reply_place(job: JobMessage) -> tuple[str, int]:
+    """Return the topic and partition that a job's reply goes to; held requests are answered where it names no other."""
+    partition = job["reply_partition"]
+    known = 0 <= partition < topic_names.REPLY_PARTITIONS
+    return job["reply_topic"], partition if known else topic_names.HELD_PARTITION

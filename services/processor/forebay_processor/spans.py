@@ -23,11 +23,13 @@ class Spans:
     Args:
         provider: of this process.
         namespace: prefix of topics and groups.
+        app: whose jobs they are.
     """
 
-    def __init__(self, provider: TracerProvider, namespace: str) -> None:
+    def __init__(self, provider: TracerProvider, namespace: str, app: str) -> None:
         self._tracer = provider.get_tracer("forebay.processor")
         self._namespace = namespace
+        self._app = app
         self._replies = f"{namespace}replies.{{instance}}"
 
     def begin(self, work: Work) -> JobSpans:
@@ -48,7 +50,7 @@ class Spans:
             SpanKind.CONSUMER,
             {
                 **names.processed(work.record),
-                names.CONSUMER_GROUP: topic_names.group(self._namespace, work.tier),
+                names.CONSUMER_GROUP: topic_names.group(self._namespace, self._app, work.tier),
                 names.REQUEST_ID: work.job["request_id"],
                 names.OPERATION: work.job["operation"],
                 names.ATTEMPT: work.attempt,
