@@ -64,18 +64,16 @@ class _Lane:
     Attributes:
         waiting: records that no batch has taken yet.
         in_flight: partitions with a batch under way.
-        calm: whether records come one at a time, so that there is nothing to gather.
         scheduled: whether what waits is about to be sent, or the cluster is being asked for the topic.
     """
 
-    __slots__ = ("_last", "calm", "in_flight", "partition", "scheduled", "topic", "waiting")
+    __slots__ = ("_last", "in_flight", "partition", "scheduled", "topic", "waiting")
 
     def __init__(self, topic: str, partition: int | None) -> None:
         self.topic = topic
         self.partition = partition
         self.waiting: deque[_Outgoing] = deque()
         self.in_flight: set[int] = set()
-        self.calm = True
         self.scheduled = False
         self._last = 0
 
@@ -170,11 +168,8 @@ class Producer:
         if any(not name.isascii() for name, _ in headers):
             headers = [(_as_utf8(name), content) for name, content in headers]
         lane.waiting.append(_Outgoing(key, value, list(headers), on_delivery, size))
-        if lane.scheduled:
-            return
-        if lane.calm and not lane.in_flight:
-            self._send(lane)
-        else:
+        if not lane.scheduled:
+            # not at once: what is handed over in the same turn of the event loop goes in the same request to the broker
             lane.scheduled = True
             self._loop.call_soon(self._send_scheduled, lane)
 
@@ -252,7 +247,6 @@ class Producer:
                     break
                 records.append(lane.waiting.popleft())
             batch.close()
-            lane.calm = len(records) == 1 and not lane.waiting
             lane.in_flight.add(partition)
             self._submit(lane, partition, batch, records)
 
