@@ -12,7 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 import forebay.kafka.reader
 from forebay.errors import BrokerError, BrokerUnavailable
-from forebay.kafka import Admin, PinnedConsumer, Producer, Record
+from forebay.kafka import Admin, PinnedConsumer, Producer, Record, Start
 from forebay.kafka.reader import Reader
 from forebay.settings import Settings, load_settings
 from tests.support.brokers import Broker
@@ -78,15 +78,23 @@ async def test_a_partition_without_an_offset_begins_where_it_is_resumed(
 ) -> None:
     asked: list[list[int]] = []
 
-    async def resume(partitions: Collection[int]) -> dict[int, int]:
+    async def resume(partitions: Collection[int]) -> dict[int, int | None]:
         asked.append(sorted(partitions))
         if len(asked) == 1:
             raise BrokerUnavailable("not now")
-        return {1: 2, 2: 0}
+        return {1: 2, 2: None}
 
     await fill(producer, topic, 3, partition=0)
     await fill(producer, topic, 3, partition=1)
-    reader = Reader(settings, "test", topic, begin=resume, resume=resume)
+
+    async def begin(partitions: Collection[int]) -> dict[int, int]:
+        assert list(partitions) == [2]
+        return {2: 0}
+
+    told: list[tuple[int, int, Start]] = []
+    reader = Reader(
+        settings, "test", topic, begin=begin, resume=resume, on_positioned=lambda *place: told.append(place)
+    )
     at_end.push_async_callback(reader.stop)
     await reader.start()
     reader.assign({0: 1, 1: None, 2: None})
@@ -95,6 +103,7 @@ async def test_a_partition_without_an_offset_begins_where_it_is_resumed(
     assert sorted(places(await read(reader, 3))) == [(0, 1), (0, 2), (1, 2)]
     assert asked == [[1, 2], [1, 2]]
     assert reader.positions == {0: 3, 1: 3, 2: 0}
+    assert told == [(1, 2, Start.COMMITTED), (2, 0, Start.UNCOMMITTED)]
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -109,7 +118,7 @@ async def test_what_is_found_out_for_an_assignment_of_the_past_is_dropped(
 
     await fill(producer, topic, 2, partition=0)
     await fill(producer, topic, 2, partition=1)
-    late = Reader(settings, "test", topic, begin=resume, resume=resume)
+    late = Reader(settings, "test", topic, begin=resume)
     at_end.push_async_callback(late.stop)
     await late.start()
     late.assign({0: None})
@@ -139,23 +148,69 @@ async def test_a_reader_whose_place_is_gone_goes_on_at_the_beginning(
 # what is in between
 
 
-async def test_what_marks_a_transaction_is_passed_over(
+async def test_aborted_records_are_left_out_and_positions_reach_the_end_past_the_markers(
     settings: Settings, topic: str, reader: Reader, at_end: AsyncExitStack
 ) -> None:
     producer = AIOKafkaProducer(bootstrap_servers=settings.brokers, transactional_id=f"{topic}-test")
     await producer.start()
     at_end.push_async_callback(producer.stop)
-    for number in range(2):
-        async with producer.transaction():
-            await producer.send_and_wait(topic, b"%d" % number, partition=0)
+    for number in range(4):
+        await producer.begin_transaction()
+        await producer.send_and_wait(topic, b"%d" % number, partition=0)
+        await (producer.abort_transaction() if number % 2 else producer.commit_transaction())
     reader.assign({0: 0})
-    assert places(await read(reader, 2)) == [(0, 0), (0, 2)]
+    records = await read(reader, 2)
+    assert [(record.offset, record.value) for record in records] == [(0, b"0"), (4, b"2")]
 
     async def passed() -> bool:
         assert await reader.next() == []
-        return reader.positions == {0: 4}
+        return reader.positions == {0: 8}
 
     await until(passed, BOUND, "the last marker is passed")
+
+
+async def test_records_of_a_transaction_come_when_it_is_committed(
+    settings: Settings, topic: str, reader: Reader, at_end: AsyncExitStack
+) -> None:
+    producer = AIOKafkaProducer(bootstrap_servers=settings.brokers, transactional_id=f"{topic}-test")
+    await producer.start()
+    at_end.push_async_callback(producer.stop)
+    reader.assign({0: 0})
+    await producer.begin_transaction()
+    await producer.send_and_wait(topic, b"not yet", partition=0)
+    assert await reader.next() == []
+    await producer.commit_transaction()
+    assert places(await read(reader, 1)) == [(0, 0)]
+
+
+@pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])
+async def test_records_are_read_whatever_their_topic_or_their_producer_compresses_them_with(
+    settings: Settings, namespace: str, codec: str, at_end: AsyncExitStack
+) -> None:
+    topic = f"{namespace}compressed"
+    async with Admin.connect(settings) as admin:
+        await admin.create(topic, 2, -1, {"compression.type": codec})
+        await until(lambda: admin.describe([topic]), BOUND, "the topic exists")
+    ours = Producer(settings, "test")
+    await ours.start()
+    at_end.push_async_callback(ours.stop)
+    foreign = AIOKafkaProducer(bootstrap_servers=settings.brokers, compression_type=codec)
+    await foreign.start()
+    at_end.push_async_callback(foreign.stop)
+    for number in range(5):
+        await foreign.send_and_wait(topic, b"%d" % number * 1000, partition=0)
+        ours.publish(topic, b"%d" % number * 1000, key=b"key", partition=1)
+    await ours.flush(BOUND)
+    consumer = PinnedConsumer(settings, "test", topic, [0, 1])
+    at_end.push_async_callback(consumer.stop)
+    await consumer.start()
+    records: list[Record] = []
+    async with asyncio.timeout(BOUND):
+        while len(records) < 10:
+            records += await consumer.fetch(0.5)
+    assert sorted((record.partition, record.value) for record in records) == [
+        (partition, b"%d" % number * 1000) for partition in range(2) for number in range(5)
+    ]
 
 
 # who comes first

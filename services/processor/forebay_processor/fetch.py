@@ -251,8 +251,8 @@ class TierFetcher:
         for offsets in self._offsets.values():
             offsets.resume()
         try:
-            for partition in partitions:
-                self._offsets[partition].resume(await self._consumer.committed(partition))
+            for partition, committed in (await self._consumer.committed(partitions)).items():
+                self._offsets[partition].resume(committed)
         except BrokerError as error:  # the consumer itself goes on asking, and begins where the group says
             log.warning("%s: %s", self.tier, error)
         self._owned = partitions

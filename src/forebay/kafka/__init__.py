@@ -10,6 +10,7 @@ from forebay.kafka.admin import Admin, TopicDescription, probe
 from forebay.kafka.arrivals import Arrivals, Lull
 from forebay.kafka.consumers import GroupConsumer, PinnedConsumer
 from forebay.kafka.producer import Producer
+from forebay.kafka.reader import Start
 from forebay.kafka.records import Headers, Record, header, header_number
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "PinnedConsumer",
     "Producer",
     "Record",
+    "Start",
     "TopicDescription",
     "header",
     "header_number",

@@ -11,7 +11,7 @@ from aiokafka.errors import CommitFailedError, ConsumerStoppedError, IllegalStat
 
 from forebay.errors import BrokerUnavailable
 from forebay.kafka.connection import ADMIN_TIMEOUT, connect, connection, disconnect, within
-from forebay.kafka.reader import Reader
+from forebay.kafka.reader import OnPositioned, Reader
 from forebay.kafka.records import Record
 from forebay.kafka.sharing import FairShare
 from forebay.settings import Settings
@@ -81,6 +81,9 @@ class GroupConsumer:
         on_revoked: called with the partitions that are about to be taken away; it may still commit.
         on_assigned: called with the partitions that are ours from now on, before anything of them is read.
         busy: says in which partitions there is work in hand, which had better not move to another member.
+        on_positioned: called before the first record of an assigned partition is returned: with the partition, the
+            offset at which reading begins, and why there. Also called when a partition has to begin anew, because the
+            record to be read next is gone; offsets of before then mean nothing any more (`Start.RESET`).
     """
 
     def __init__(
@@ -93,6 +96,7 @@ class GroupConsumer:
         on_revoked: Callable[[frozenset[int]], Awaitable[None]],
         on_assigned: Callable[[frozenset[int]], Awaitable[None]],
         busy: Callable[[], Collection[int]],
+        on_positioned: OnPositioned | None = None,
     ) -> None:
         self.topic = topic
         self._settings = settings
@@ -108,11 +112,25 @@ class GroupConsumer:
             max_poll_interval_ms=int(settings.poll_limit * 1000),
         )
         self._reader = Reader(
-            settings, client, topic, begin=partial(_beginnings, self._consumer, topic), resume=self._placed
+            settings,
+            client,
+            topic,
+            begin=partial(_beginnings, self._consumer, topic),
+            resume=self.committed,
+            on_positioned=on_positioned,
         )
         self._on_revoked = on_revoked
         self._on_assigned = on_assigned
         self._committing: asyncio.Future[None] | None = None
+
+    @property
+    def positions(self) -> Mapping[int, int]:
+        """The offset of each partition that is read next: whatever lies before it was returned or holds no record.
+
+        So where all records that were returned are done with, this may be committed. Partitions of which it is not
+        known yet where to begin are left out.
+        """
+        return self._reader.positions
 
     async def start(self) -> None:
         """Connect and join the group; partitions come by ``on_assigned``."""
@@ -192,19 +210,20 @@ class GroupConsumer:
             raise BrokerUnavailable(f"committing {self.topic}: {error or type(error).__name__}") from error
         return True
 
-    async def committed(self, partition: int) -> int | None:
-        """Return the offset that the group has committed, or None where it has committed nothing."""
-        offset = await within(
-            ADMIN_TIMEOUT, f"offsets of {self.topic}", self._consumer.committed(TopicPartition(self.topic, partition))
-        )
-        return None if offset is None else int(offset)
+    async def committed(self, partitions: Collection[int]) -> dict[int, int | None]:
+        """Return the offset that the group has committed in each partition, or None where it has committed nothing.
 
-    async def _placed(self, partitions: Collection[int]) -> dict[int, int]:
-        """Find out where the group is in partitions of ours: at what it committed, else at the beginning."""
-        asking = asyncio.gather(
-            *(self._consumer.position(TopicPartition(self.topic, partition)) for partition in partitions)
+        They are asked for in one request.
+
+        Raises:
+            BrokerUnavailable: no answer came in time.
+        """
+        wanted = [TopicPartition(self.topic, partition) for partition in partitions]
+        coordinator = self._consumer._coordinator
+        found = await within(
+            ADMIN_TIMEOUT, f"committed offsets of {self.topic}", coordinator.fetch_committed_offsets(wanted)
         )
-        return dict(zip(partitions, await within(ADMIN_TIMEOUT, f"place in {self.topic}", asking), strict=True))
+        return {place.partition: found[place].offset if place in found else None for place in wanted}
 
     async def _revoked(self, revoked: Iterable[TopicPartition]) -> None:
         self._reader.assign({})

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from enum import Enum
 from typing import Any
 
 from aiokafka import TopicPartition
@@ -42,10 +43,21 @@ PATIENCE = 1.0
 BACK_OFF = 0.1
 """Seconds without a request to a broker after one that failed."""
 
-_READ_UNCOMMITTED = 0
+_READ_COMMITTED = 1
 _NO_LEADER = -1
 
 Locate = Callable[[Collection[int]], Awaitable[Mapping[int, int]]]
+Resume = Callable[[Collection[int]], Awaitable[Mapping[int, int | None]]]
+OnPositioned = Callable[[int, int, "Start"], None]
+"""Is told that reading of a partition begins, or begins anew, at an offset, and why there; no record comes before."""
+
+
+class Start(Enum):
+    """Why reading a partition begins where it does."""
+
+    COMMITTED = "it is what the group has committed"
+    UNCOMMITTED = "it is the beginning, since the group has committed nothing of the partition"
+    RESET = "it is the beginning, since what was to be read next is gone; offsets from before mean nothing any more"
 
 
 class Reader:
@@ -56,21 +68,32 @@ class Reader:
         client: name of this client, for the broker's logs.
         topic: what to read.
         begin: says where partitions begin; asked where the record that was to be read is gone.
-        resume: says where to go on in partitions that were assigned without an offset; default: where they begin.
+        resume: says where to go on in partitions that were assigned without an offset, or None for where they begin;
+            default: where they begin.
+        on_positioned: told where reading of a partition begins that was assigned without an offset, or whose next
+            record is gone.
     """
 
     def __init__(
-        self, settings: Settings, client: str, topic: str, *, begin: Locate, resume: Locate | None = None
+        self,
+        settings: Settings,
+        client: str,
+        topic: str,
+        *,
+        begin: Locate,
+        resume: Resume | None = None,
+        on_positioned: OnPositioned | None = None,
     ) -> None:
         self.topic = topic
         self._settings = settings
         self._client = AIOKafkaClient(**connection(settings, client), request_timeout_ms=int(REQUEST_BOUND * 1000))
         self._partition_bytes = settings.max_message_bytes
         self._begin = begin
-        self._resume = resume or begin
+        self._resume = resume
+        self._on_positioned = on_positioned
         self._loop = asyncio.get_running_loop()
         self._positions: dict[int, int] = {}
-        self._unplaced: dict[int, Locate] = {}
+        self._unplaced: dict[int, Start] = {}
         self._paused: frozenset[int] = frozenset()
         self._fetched: dict[int, Fetched] = {}
         self._under_way: dict[int, asyncio.Task[None]] = {}
@@ -95,13 +118,18 @@ class Reader:
 
     @property
     def positions(self) -> Mapping[int, int]:
-        """The offset of each partition that is returned next; without those that are still to be resumed."""
+        """The offset of each partition that is read next: whatever lies before it was returned or holds no record.
+
+        Markers of transactions, aborted records and what compaction removed are stepped over. Partitions of which it is
+        not known yet where to begin are left out.
+        """
         return self._positions
 
     def assign(self, positions: Mapping[int, int | None]) -> None:
         """Read these partitions from now on and no others: from these offsets, or from where each is to be resumed."""
         self._positions = {partition: offset for partition, offset in positions.items() if offset is not None}
-        self._unplaced = {partition: self._resume for partition, offset in positions.items() if offset is None}
+        start = Start.COMMITTED if self._resume is not None else Start.UNCOMMITTED
+        self._unplaced = {partition: start for partition, offset in positions.items() if offset is None}
         self._paused = frozenset()
         self._fetched.clear()
         self._answer.end()
@@ -168,19 +196,29 @@ class Reader:
     async def _place(self) -> None:
         """Find out where to read partitions of which that is not known."""
         unplaced = self._unplaced
-        for locate in (self._resume, self._begin):
-            wanted = [partition for partition, by in unplaced.items() if by is locate]
-            if wanted:
-                try:
-                    found = await locate(wanted)
-                except BrokerError:
-                    if self._unplaced is unplaced:
-                        raise
-                if self._unplaced is not unplaced:
-                    return  # there is another assignment by now
-                for partition, offset in found.items():
-                    del unplaced[partition]
-                    self._positions[partition] = offset
+        try:
+            found: dict[int, tuple[int, Start]] = {}
+            asked = [partition for partition, start in unplaced.items() if start is Start.COMMITTED]
+            if asked and self._resume is not None:
+                for partition, offset in (await self._resume(asked)).items():
+                    if offset is None:
+                        unplaced[partition] = Start.UNCOMMITTED
+                    else:
+                        found[partition] = (offset, Start.COMMITTED)
+            asked = [partition for partition, start in unplaced.items() if start is not Start.COMMITTED]
+            if asked:
+                for partition, offset in (await self._begin(asked)).items():
+                    found[partition] = (offset, unplaced[partition])
+        except BrokerError:
+            if self._unplaced is unplaced:
+                raise
+        if self._unplaced is not unplaced:
+            return  # there is another assignment by now
+        for partition, (offset, start) in found.items():
+            del unplaced[partition]
+            self._positions[partition] = offset
+            if self._on_positioned is not None:
+                self._on_positioned(partition, offset, start)
 
     def _ask(self) -> None:
         """Send a request to each leader that none is under way to, for what has not arrived yet of its partitions."""
@@ -200,7 +238,7 @@ class Reader:
             if leader == _NO_LEADER:
                 raise LeaderNotAvailableError
             request = FetchRequest(
-                int(LONG_POLL * 1000), 1, RESPONSE_BYTES, _READ_UNCOMMITTED, [(self.topic, partitions)]
+                int(LONG_POLL * 1000), 1, RESPONSE_BYTES, _READ_COMMITTED, [(self.topic, partitions)]
             )
             self._take_in(await self._client.send(leader, request), partitions)
             if leader in self._troubled:
@@ -221,17 +259,20 @@ class Reader:
         """Keep what a response brings; raises what is wrong with one of its partitions."""
         asked = {partition: offset for partition, offset, _ in partitions}
         trouble: KafkaError | None = None
+        aborted_place = 4 if response.API_VERSION == 4 else 5
         for _, answered in response.topics:
-            for partition, code, _, *_, content in answered:
+            for answer in answered:
+                partition, code, content = answer[0], answer[1], answer[-1]
                 offset = asked[partition]
                 if self._positions.get(partition) != offset:
                     continue  # it was taken away meanwhile, or set elsewhere
                 if code == 0:
                     if content:
-                        self._fetched[partition] = Fetched(self.topic, partition, offset, content)
+                        aborted = answer[aborted_place] or ()
+                        self._fetched[partition] = Fetched(self.topic, partition, offset, content, aborted)
                 elif (error := for_code(code)) is OffsetOutOfRangeError:
                     log.warning("%s/%d: offset %d is gone, or not there yet", self.topic, partition, offset)
-                    self._unplaced[partition] = self._begin
+                    self._unplaced[partition] = Start.RESET
                 else:
                     trouble = error()
         if trouble is not None:
