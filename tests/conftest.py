@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.brokers import Broker, GivenKafka, Kafka, a_broker
+from forebay_broker import EmbeddedCluster
+from tests.support.brokers import Broker, GivenKafka, Kafka, a_broker, a_cluster
 
 
 @pytest.fixture(scope="session")
@@ -36,6 +37,21 @@ def own_broker(tmp_path: Path) -> Iterator[Callable[[], Broker]]:
             return broker
 
         yield start
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedCluster]:
+    """A cluster of three, of which a module's tests may stop, kill, pause and start nodes; each leaves all running."""
+    with a_cluster(tmp_path_factory.mktemp("cluster")) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def eager_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
+    """A Kafka that creates the topics that it is asked for, as Kafka does by default."""
+    with a_broker(tmp_path_factory.mktemp("eager"), auto_create_topics_enable="true") as broker:
+        broker.start()
+        yield broker
 
 
 @pytest.fixture

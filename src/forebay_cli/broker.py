@@ -14,8 +14,15 @@ from forebay_cli.service import needs_extra
 if TYPE_CHECKING:
     from types import FrameType
 
+    from forebay.settings import Settings
+
 Port = Annotated[
-    int | None, typer.Option("--port", help="The port that clients connect to; by default 9092.", show_default=False)
+    int | None,
+    typer.Option(
+        "--port",
+        help="The port that clients connect to, by default 9092; several nodes take the ports after it, too.",
+        show_default=False,
+    ),
 ]
 DataDir = Annotated[
     Path | None,
@@ -25,11 +32,23 @@ DataDir = Annotated[
         show_default=False,
     ),
 ]
-Heap = Annotated[str, typer.Option("--heap", help="The most memory for Java's objects; the process takes more.")]
+Heap = Annotated[
+    str, typer.Option("--heap", help="The most memory for Java's objects, in each node; the process takes more.")
+]
+Nodes = Annotated[
+    int,
+    typer.Option(
+        "--nodes",
+        help="How many nodes the cluster has: 1, or 3 or 5 to try out what clients do when one fails.",
+        min=1,
+        max=5,
+    ),
+]
 
 
 def broker(
     port: Port = None,
+    nodes: Nodes = 1,
     data_dir: DataDir = None,
     heap: Heap = "512m",
     config: options.Config = None,
@@ -42,30 +61,54 @@ def broker(
     """
     import signal
 
+    if nodes % 2 == 0:
+        raise typer.BadParameter(f"{nodes} is even: a majority of it can fail no more nodes than of {nodes - 1}")
     # Each of them ends it as Ctrl-C does, by way of the broker's orderly stop.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     if exit_with_parent:
         end_with_parent()
     try:
-        _run(port, data_dir, heap, config)
+        _run(port, nodes, data_dir, heap, config)
     except KeyboardInterrupt:
         typer.echo("broker stopped")
 
 
-def _run(port: int | None, data_dir: Path | None, heap: str, config: Path | None) -> None:
-    from forebay.lifecycle import notify
+def _run(port: int | None, nodes: int, data_dir: Path | None, heap: str, config: Path | None) -> None:
     from forebay.settings import load_settings
 
     settings = load_settings(config, broker_port=port, data_dir=data_dir)
     with needs_extra("broker", "broker"):
-        from forebay_broker import EmbeddedBroker
+        import forebay_broker  # noqa: F401 - whether it is there
+    if nodes == 1:
+        _run_one(settings, heap)
+    else:
+        _run_several(settings, nodes, heap)
+
+
+def _run_one(settings: Settings, heap: str) -> None:
+    from forebay_broker import EmbeddedBroker
+
     with EmbeddedBroker(settings.broker_port, settings.data_dir / "broker", heap=heap) as kafka:
-        typer.echo(
-            f"broker ready at {kafka.bootstrap_servers}: first acknowledged produce after {kafka.started_in:.1f} s"
-        )
-        notify(READY="1", STATUS=f"listens at {kafka.bootstrap_servers}")
+        _tell_ready(kafka.bootstrap_servers, kafka.started_in)
         kafka.wait()
+
+
+def _run_several(settings: Settings, nodes: int, heap: str) -> None:
+    from forebay_broker import EmbeddedCluster
+
+    with EmbeddedCluster(nodes, settings.broker_port, settings.data_dir / "broker", heap=heap) as kafka:
+        for number, node in enumerate(kafka.nodes, 1):
+            typer.echo(f"node {number} at {node.bootstrap_servers} is process {node.pid}")
+        _tell_ready(kafka.bootstrap_servers, kafka.started_in)
+        kafka.wait(typer.echo)
+
+
+def _tell_ready(addresses: str, seconds: float | None) -> None:
+    from forebay.lifecycle import notify
+
+    typer.echo(f"broker ready at {addresses}: first acknowledged produce after {seconds:.1f} s")
+    notify(READY="1", STATUS=f"listens at {addresses}")
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

@@ -10,6 +10,7 @@ import pytest
 from forebay.errors import BrokerUnavailable
 from forebay.kafka import probe
 from forebay.settings import Settings, load_settings
+from forebay_broker import EmbeddedCluster
 from tests.support.brokers import Broker, Kafka
 
 
@@ -35,3 +36,14 @@ async def test_a_broker_of_ones_own_can_be_paused_killed_and_started_again(own_b
             await probe(settings, timeout=0.5)
         broker.start()
         await probe(settings, timeout=30.0)
+
+
+async def test_the_nodes_of_a_cluster_can_be_stopped_killed_and_paused_one_at_a_time(cluster: EmbeddedCluster) -> None:
+    settings = settings_of(cluster)
+    for node, (away, back) in zip(
+        cluster.nodes, [("stop", "start"), ("kill", "start"), ("pause", "resume")], strict=True
+    ):
+        getattr(node, away)()
+        assert await probe(settings, timeout=60.0) > 0
+        getattr(node, back)()
+        await probe(settings_of(node), timeout=60.0)

@@ -35,12 +35,19 @@ class Command:
 
     def until_ready(self) -> psutil.Process:
         """Return the JVM of a broker that answers."""
-        wait_for(lambda: "broker ready" in self.text() or self.process.poll() is not None)
-        assert "broker ready" in self.text(), self.text()
+        [jvm] = self.until_all_ready()
+        return jvm
+
+    def until_all_ready(self) -> list[psutil.Process]:
+        """Return the JVMs of a cluster that answers."""
+        self.until_it_says("broker ready")
         parent = psutil.Process(self.process.pid)
         wait_for(lambda: jvms_of(parent) != [])
-        [jvm] = jvms_of(parent)
-        return jvm
+        return jvms_of(parent)
+
+    def until_it_says(self, words: str) -> None:
+        wait_for(lambda: words in self.text() or self.process.poll() is not None)
+        assert words in self.text(), self.text()
 
 
 def jvms_of(process: psutil.Process) -> list[psutil.Process]:
@@ -50,6 +57,15 @@ def jvms_of(process: psutil.Process) -> list[psutil.Process]:
             if "kafka.Kafka" in child.cmdline():
                 jvms.append(child)
     return jvms
+
+
+def jvms_in(folder: Path) -> list[psutil.Process]:
+    """The JVMs that keep their data somewhere in a folder, whoever started them."""
+    return [
+        process
+        for process in psutil.process_iter(["name", "cwd"])
+        if process.info["name"] == "java" and (process.info["cwd"] or "").startswith(str(folder))
+    ]
 
 
 def gone(process: psutil.Process) -> bool:
@@ -124,7 +140,7 @@ def test_a_kafka_that_dies_is_reported(run: Callable[..., Command]) -> None:
     command = run()
     os.kill(command.until_ready().pid, signal.SIGKILL)
     assert command.process.wait(PATIENCE) == 1
-    assert "forebay: Kafka ended by itself" in command.text()
+    assert "forebay: Kafka ended by itself: it was killed (SIGKILL)" in command.text()
 
 
 def test_a_paused_kafka_still_stops(run: Callable[..., Command]) -> None:
@@ -134,3 +150,34 @@ def test_a_paused_kafka_still_stops(run: Callable[..., Command]) -> None:
     command.process.terminate()
     assert command.process.wait(PATIENCE) == 0
     assert gone(jvm)
+
+
+def test_a_node_of_several_that_dies_is_started_again(run: Callable[..., Command], tmp_path: Path) -> None:
+    command = run("--nodes", "3")
+    jvms = command.until_all_ready()
+    assert len(jvms) == 3
+    [(address, pid)] = re.findall(r"node 2 at (\S+) is process (\d+)", command.text())
+    os.kill(int(pid), signal.SIGKILL)
+    command.until_it_says(f"node 2 at {address} is back after")
+    assert f"node 2 at {address} ended by itself and is started again: it was killed (SIGKILL)" in command.text()
+    command.process.kill()
+    if sys.platform == "linux":
+        wait_for(lambda: not jvms_in(tmp_path))
+
+
+def test_several_nodes_stop_in_order_and_are_not_taken_for_one(run: Callable[..., Command], tmp_path: Path) -> None:
+    command = run("--nodes", "3")
+    jvms = command.until_all_ready()
+    command.process.send_signal(signal.SIGTERM)
+    assert command.process.wait(PATIENCE) == 0
+    assert all(map(gone, jvms))
+    assert len(list(tmp_path.glob("data/broker/node-*/data/.kafka_cleanshutdown"))) == 3
+    alone = run()
+    assert alone.process.wait(PATIENCE) == 1
+    assert "holds a cluster of 3: start it with --nodes 3" in alone.text()
+
+
+def test_an_even_number_of_nodes_is_refused(run: Callable[..., Command]) -> None:
+    command = run("--nodes", "2")
+    assert command.process.wait(PATIENCE) == 2
+    assert "2 is even" in command.text()

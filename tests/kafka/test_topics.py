@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
-import forebay_broker.server
 from forebay import topics
 from forebay.errors import BrokerError, BrokerUnavailable, TopicMismatch
 from forebay.kafka import Admin, Producer
 from forebay.settings import Settings, load_settings
 from forebay.topics import DAY_MS, HOUR_MS, TopicSpec, TopicState
-from forebay_broker.config import server_settings
-from tests.support import brokers
-from tests.support.brokers import Broker, Kafka
+from tests.support.brokers import Kafka
 from tests.support.ports import free_ports
 
 APP = "shop"
@@ -198,22 +193,9 @@ async def test_a_cluster_that_does_not_answer_is_told_as_such() -> None:
         )
 
 
-@pytest.fixture
-def eager_broker(own_broker: Callable[[], Broker], monkeypatch: pytest.MonkeyPatch) -> Broker:
-    """A broker that creates every topic that it is asked for, as Kafka does unless told otherwise."""
-    plain = server_settings
-
-    def eager(*places: Any) -> dict[str, object]:
-        return {**plain(*places), "auto.create.topics.enable": "true", "num.partitions": 1}
-
-    monkeypatch.setattr(brokers, "server_settings", eager)
-    monkeypatch.setattr(forebay_broker.server, "server_settings", eager)
-    return own_broker()
-
-
-async def test_nothing_is_left_to_a_cluster_that_creates_topics_by_itself(eager_broker: Broker, namespace: str) -> None:
+async def test_nothing_is_left_to_a_cluster_that_creates_topics_by_itself(eager_kafka: Kafka, namespace: str) -> None:
     """It would create them in its own shape, just by being asked whether they are there."""
-    settings = load_settings(bootstrap_servers=eager_broker.bootstrap_servers, namespace=namespace, partitions=3)
+    settings = load_settings(bootstrap_servers=eager_kafka.bootstrap_servers, namespace=namespace, partitions=3)
     for _ in range(2):
         assert set((await states(settings)).values()) == {TopicState.MISSING}
     assert await existing(settings) == set()

@@ -6,7 +6,7 @@ import asyncio
 import functools
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ from typing import Any, Protocol
 
 from forebay.kafka import probe
 from forebay.settings import load_settings
-from forebay_broker import EmbeddedBroker
-from forebay_broker.config import server_settings
+from forebay_broker import EmbeddedBroker, EmbeddedCluster
+from forebay_broker.config import Membership, server_settings
 from forebay_broker.ports import ReservedPort
 
 IMAGE = "apache/kafka:4.3.1"
@@ -51,11 +51,12 @@ class Broker(Kafka, Protocol):
 class DockerBroker:
     """Apache Kafka's own image, with the embedded broker's settings and a host port that restarts do not change."""
 
-    def __init__(self) -> None:
+    def __init__(self, further: Mapping[str, object]) -> None:
         from testcontainers.core.container import DockerContainer
 
         with ReservedPort() as port, ReservedPort() as controller_port:
-            settings = server_settings("/var/lib/kafka/data", port.number, controller_port.number)
+            membership = Membership(1, {1: controller_port.number})
+            settings = server_settings("/var/lib/kafka/data", port.number, membership) | dict(further)
         # Docker forwards to the container's own address, which is not its loopback.
         settings["listeners"] = f"BROKER://0.0.0.0:{port.number},CONTROLLER://127.0.0.1:{controller_port.number}"
         self.bootstrap_servers = f"127.0.0.1:{port.number}"
@@ -115,17 +116,34 @@ def wait_until_it_answers(bootstrap_servers: str) -> None:
 
 
 @contextmanager
-def a_broker(data_dir: Path) -> Iterator[Broker]:
-    """A broker that is not started yet; removed afterwards, whatever state it is in."""
+def a_broker(data_dir: Path, **settings: object) -> Iterator[Broker]:
+    """A broker that is not started yet; removed afterwards, whatever state it is in.
+
+    Args:
+        data_dir: for its data, where it does not run in Docker.
+        settings: Kafka's own, with ``_`` for each ``.``, in place of those that it would get.
+    """
+    further = {name.replace("_", "."): value for name, value in settings.items()}
     if docker_answers():
-        docker = DockerBroker()
+        docker = DockerBroker(further)
         try:
             yield docker
         finally:
             docker.remove()
     else:
-        embedded = EmbeddedBroker(port=0, data_dir=data_dir)
+        embedded = EmbeddedBroker(port=0, data_dir=data_dir, settings=further)
         try:
             yield embedded
         finally:
             embedded.kill()
+
+
+@contextmanager
+def a_cluster(data_dir: Path) -> Iterator[EmbeddedCluster]:
+    """A cluster of three that is started already; embedded also where there is Docker, since each node has its port."""
+    cluster = EmbeddedCluster(3, 0, data_dir)
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.kill()

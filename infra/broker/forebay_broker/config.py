@@ -1,41 +1,59 @@
-"""What the broker is told: ``server.properties`` and its log's layout."""
+"""What a node is told: ``server.properties`` and its log's layout."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 
-def server_settings(data: str, port: int, controller_port: int) -> dict[str, object]:
-    """Configure one node, broker and controller at once, on loopback only.
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """What a node knows of its cluster; every node is both broker and controller.
 
-    The controller's address is given here and not kept in the data, so that it may be another one at each start.
+    The controllers' addresses are given at each start and not kept in the data, so that they may be others then.
+
+    Attributes:
+        node: the id of this node, from 1.
+        controllers: the controller port of each node, this one included, by its id.
+        cluster_id: written into the data when it is made; None makes one up.
     """
+
+    node: int
+    controllers: Mapping[int, int]
+    cluster_id: str | None = None
+
+
+def server_settings(data: str, port: int, membership: Membership) -> dict[str, object]:
+    """Configure one node, on loopback only: each topic has a copy on every node, a majority has to have each record."""
+    controllers = membership.controllers
+    copies = len(controllers)
+    majority = copies // 2 + 1
     return {
         "process.roles": "broker,controller",
-        "node.id": 1,
-        "controller.quorum.voters": f"1@127.0.0.1:{controller_port}",
-        "listeners": f"BROKER://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}",
+        "node.id": membership.node,
+        "controller.quorum.voters": ",".join(f"{node}@127.0.0.1:{at}" for node, at in controllers.items()),
+        "listeners": f"BROKER://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controllers[membership.node]}",
         "advertised.listeners": f"BROKER://127.0.0.1:{port}",
         "listener.security.protocol.map": "BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT",
         "inter.broker.listener.name": "BROKER",
         "controller.listener.names": "CONTROLLER",
         "log.dirs": data,
         "auto.create.topics.enable": "false",
-        # One node: every copy that there can be.
-        "default.replication.factor": 1,
-        "min.insync.replicas": 1,
-        "offsets.topic.replication.factor": 1,
-        "transaction.state.log.replication.factor": 1,
-        "transaction.state.log.min.isr": 1,
-        "share.coordinator.state.topic.replication.factor": 1,
-        "share.coordinator.state.topic.min.isr": 1,
+        "default.replication.factor": copies,
+        "min.insync.replicas": majority,
+        "offsets.topic.replication.factor": copies,
+        "transaction.state.log.replication.factor": copies,
+        "transaction.state.log.min.isr": majority,
+        "share.coordinator.state.topic.replication.factor": copies,
+        "share.coordinator.state.topic.min.isr": majority,
         # A few partitions of the internal topics, in place of fifty each: they are created while somebody waits.
         "offsets.topic.num.partitions": 4,
         "transaction.state.log.num.partitions": 2,
         "share.coordinator.state.topic.num.partitions": 2,
         # A group's first member need not wait 3 s for others: nobody else may be coming.
         "group.initial.rebalance.delay.ms": 0,
-        # After a crash the controller holds the dead broker's session open so long before the new one may register.
+        # After a crash the controller holds the dead broker's session open so long: before the new one may register,
+        # and before another node becomes the leader of its partitions.
         "broker.session.timeout.ms": 3000,
         "broker.heartbeat.interval.ms": 500,
         "num.network.threads": 2,

@@ -33,11 +33,15 @@ class Jvm:
         self._cwd = cwd
         self._output = output
         self._pass_fds = tuple(pass_fds)
-        self._process: subprocess.Popen[bytes]
+        self._process: subprocess.Popen[bytes] | None = None
         self._failure: OSError | None = None
+        self._keeper = threading.Thread(target=self._keep, name="jvm-keeper", daemon=True)
         self._started = threading.Event()
         self._ended = threading.Event()
-        threading.Thread(target=self._keep, name="jvm-keeper", daemon=True).start()
+
+    def start(self) -> None:
+        """Start it. Whoever is interrupted in here, by Ctrl-C, has to `kill` it all the same."""
+        self._keeper.start()
         self._started.wait()
         if self._failure:
             raise self._failure
@@ -57,6 +61,7 @@ class Jvm:
             )
         except OSError as error:
             self._failure = error
+            self._ended.set()
             return
         finally:
             self._started.set()
@@ -65,8 +70,15 @@ class Jvm:
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """Its process id; to be asked once it was started."""
+        if self._process is None:
+            raise RuntimeError("it was not started")
         return self._process.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """What it ended with, a signal's number negative; None while it runs."""
+        return None if self._process is None else self._process.returncode
 
     @property
     def running(self) -> bool:
@@ -85,11 +97,15 @@ class Jvm:
             self.kill()
 
     def kill(self) -> None:
-        """Kill it, as a crash would, and wait until it is gone."""
+        """Kill it, as a crash would, and wait until it is gone; nothing happens if it was never started."""
+        if self._keeper.ident is None:
+            return
+        self._started.wait()
         self.signal(signal.SIGKILL)
         self.wait()
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal, unless it has ended already."""
-        with suppress(ProcessLookupError):
-            self._process.send_signal(number)
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                self._process.send_signal(number)

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import base64
-import os
 import shutil
 import signal
 import tempfile
 import time
-import uuid
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,31 +14,26 @@ from types import TracebackType
 from typing import Self
 
 from forebay.errors import BrokerError, BrokerStartError, BrokerUnavailable
-from forebay_broker.archive import Archive
-from forebay_broker.config import LOG4J, server_properties, server_settings
-from forebay_broker.jars import default_cache_dir, fetch_jars, locked_jars
-from forebay_broker.java import Java, find_java
+from forebay_broker.config import LOG4J, Membership, server_properties, server_settings
+from forebay_broker.installation import Installation
+from forebay_broker.jars import default_cache_dir
 from forebay_broker.jvm import Jvm
 from forebay_broker.ports import HOST, ReservedPort
-from forebay_broker.storage import DataDir
-
-START_TIMEOUT = 60.0
-"""Seconds that Kafka may take to acknowledge its first produce; a very slow machine needs tens."""
+from forebay_broker.readiness import START_TIMEOUT, await_answer
+from forebay_broker.storage import DataDir, new_cluster_id, refuse_other_cluster
 
 STOP_TIMEOUT = 20.0
 """Seconds that Kafka may take to shut down before it is killed."""
 
-_JVM_FLAGS = (
-    "-XX:+UseSerialGC",
-    # The quick compiler alone: on two cores the optimising one costs more than it brings for minutes. Measured: 60,000
-    # sends a second at 9 µs of broker CPU each, against 40,000 at 24.
-    "-XX:TieredStopAtLevel=1",
-    "-XX:-UsePerfData",
-    "-XX:+ExitOnOutOfMemoryError",
-    # Java's own remarks on its archives would be the last words quoted when Kafka fails.
-    "-Xlog:disable",
-    "-Xlog:all=error:stderr",
-)
+
+_ENDS: Mapping[int | None, str] = {
+    -signal.SIGKILL: "it was killed (SIGKILL), by somebody or by a system that had no memory left",
+    128 + signal.SIGTERM: "it was told to end (SIGTERM)",
+    128 + signal.SIGINT: "it was told to end (SIGINT)",
+    128 + signal.SIGHUP: "it was told to end (SIGHUP)",
+    3: "Java's memory was not enough: give it more with --heap",
+}
+"""How Kafka ends for reasons that its log does not tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +54,8 @@ class EmbeddedBroker:
         data_dir: its own directory: Kafka's data, configuration and ``broker.log``. Made if needed.
         heap: the most memory that Java gives to objects, as in ``-Xmx``; the process takes some 200 MB beside it.
         cache_dir: where jars are kept between runs; default: ``~/.cache/forebay``.
+        settings: Kafka's own settings, in place of those that it would get.
+        membership: the cluster that it is a node of (`EmbeddedCluster`); default: it is one by itself.
     """
 
     def __init__(
@@ -73,6 +65,8 @@ class EmbeddedBroker:
         *,
         heap: str = "512m",
         cache_dir: Path | None = None,
+        settings: Mapping[str, object] | None = None,
+        membership: Membership | None = None,
     ) -> None:
         self.port = port
         self.data_dir = data_dir.absolute()
@@ -80,6 +74,8 @@ class EmbeddedBroker:
         self.cache_dir = (cache_dir or default_cache_dir()).absolute()
         self.started_in: float | None = None
         """Seconds from `start` to the first acknowledged produce, downloads and recordings apart."""
+        self._settings = dict(settings or {})
+        self._membership = membership
         self._run: _Run | None = None
 
     @property
@@ -91,6 +87,11 @@ class EmbeddedBroker:
     def pid(self) -> int:
         """Process id of the JVM; raises `BrokerError` when it was not started."""
         return self._running().jvm.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether it was started and has not ended; one that is paused is running."""
+        return self._run is not None and self._run.jvm.running
 
     @property
     def log_path(self) -> Path:
@@ -105,86 +106,46 @@ class EmbeddedBroker:
         """
         if self._run:
             raise BrokerStartError(f"the broker at {self.bootstrap_servers} was started already")
+        installation = prepare(self.cache_dir, self.heap)
         began = time.monotonic()
-        java = find_java()
-        jars = fetch_jars(locked_jars(), self.cache_dir)
-        archive = Archive.of(java, jars, self.cache_dir)
-        if not archive.recorded:
-            self._record(archive, java, jars)
-            began = time.monotonic()
-        self._start(java, jars, archive.use())
+        self._start(installation, installation.archive.use())
         self.started_in = time.monotonic() - began
 
-    def _record(self, archive: Archive, java: Java, jars: Sequence[Path]) -> None:
-        """Run a broker once, in a directory of its own, to record what it loads.
+    def _start(self, installation: Installation, flags: Sequence[str]) -> None:
+        try:
+            self.launch(installation, flags)
+            await_start([self], 1 if self._membership is None else -1)
+        except BaseException:
+            self.kill()
+            raise
 
-        Only this one runs in Java's recording mode, which is slower and takes seconds to end.
-        """
-        from rich.console import Console
-
-        folder = archive.path.parent
-        with (
-            # Without a recording Kafka starts all the same; what else is wrong, the start that follows will tell.
-            suppress(BrokerStartError, OSError),
-            Console(stderr=True).status("Preparing Kafka for quick starts, once for this Java"),
-        ):
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=".recording-", dir=folder) as scratch:
-                recording = Path(scratch) / archive.path.name
-                rehearsal = EmbeddedBroker(0, Path(scratch) / "broker", heap=self.heap, cache_dir=self.cache_dir)
-                rehearsal._start(java, jars, archive.record(recording))
-                try:
-                    rehearsal.stop(START_TIMEOUT)
-                finally:
-                    rehearsal.kill()
-                archive.keep(recording)
-
-    def _start(self, java: Java, jars: Sequence[Path], flags: Sequence[str]) -> None:
+    def launch(self, installation: Installation, flags: Sequence[str]) -> None:
+        """Start Kafka with further flags of Java's, and return at once; raises `BrokerStartError`."""
+        if self._membership is None:
+            refuse_other_cluster(self.data_dir, 1)
         with ExitStack() as reserved:
             port = reserved.enter_context(ReservedPort(self.port))
-            controller_port = reserved.enter_context(ReservedPort())
             self.port = port.number
+            membership = self._membership or Membership(1, {1: reserved.enter_context(ReservedPort()).number})
             directory = DataDir(self.data_dir)
             try:
-                command = self._command(java, jars, flags)
+                (directory.path / "log4j2.properties").write_text(LOG4J)
+                command = installation.command(self.heap, flags)
                 if not directory.data.exists():
-                    _format(directory, [*command, "kafka.tools.StorageTool"])
-                settings = server_settings(directory.data.name, self.port, controller_port.number)
+                    _format(directory, membership, [*command, "kafka.tools.StorageTool"])
+                settings = server_settings(directory.data.name, self.port, membership) | self._settings
                 (directory.path / "server.properties").write_text(server_properties(settings))
+                # Kafka runs in its directory and names files from there: an absolute path may hold what its settings
+                # cannot, such as a comma.
                 command += ["kafka.Kafka", "server.properties"]
                 jvm = Jvm(command, directory.path, directory.log, [directory.lock_fd])
                 self._run = _Run(jvm, directory)
+                jvm.start()
                 directory.name_owner(jvm.pid)
-                self._await_answer(self._run)
             except BaseException:
                 self.kill()
                 directory.release()
                 raise
-
-    def _command(self, java: Java, jars: Sequence[Path], flags: Sequence[str]) -> list[str]:
-        (self.data_dir / "log4j2.properties").write_text(LOG4J)
-        # Kafka runs in its directory and names files from there: an absolute path may hold what its settings cannot,
-        # such as a comma.
-        return [
-            str(java.path),
-            f"-Xmx{self.heap}",
-            *_JVM_FLAGS,
-            *flags,
-            "-Dlog4j2.configurationFile=log4j2.properties",
-            "-cp",
-            os.pathsep.join(map(str, jars)),
-        ]
-
-    def _await_answer(self, run: _Run) -> None:
-        # A thread of its own, because the caller's may be running an event loop already.
-        pool = ThreadPoolExecutor(1)
-        try:
-            pool.submit(asyncio.run, _answered(run, self.bootstrap_servers)).result()
-        except BaseException:
-            run.jvm.kill()
-            raise
-        finally:
-            pool.shutdown()
 
     def stop(self, timeout: float = STOP_TIMEOUT) -> None:
         """Shut Kafka down in order; after ``timeout`` seconds kill it. Calling it again does nothing."""
@@ -208,11 +169,16 @@ class EmbeddedBroker:
 
     def wait(self) -> None:
         """Return never, and raise `BrokerError` with Kafka's last words should it end by itself."""
-        run = self._running()
-        run.jvm.wait()
-        words = run.directory.last_words()
+        self._running().jvm.wait()
+        words = self.last_words()
         self._ended()
-        raise BrokerError(f"Kafka ended by itself: {words} (see {self.log_path})")
+        raise BrokerError(f"Kafka ended by itself: {words}")
+
+    def last_words(self) -> str:
+        """Return why Kafka ended, as far as it can be seen, and where to read more."""
+        run = self._running()
+        why = _ENDS.get(run.jvm.exit_code) or run.directory.last_words()
+        return f"{why} (see {self.log_path})"
 
     def _running(self) -> _Run:
         if not self._run:
@@ -234,14 +200,66 @@ class EmbeddedBroker:
         self.stop()
 
 
-def _format(directory: DataDir, storage_tool: Sequence[str]) -> None:
+def await_start(nodes: Sequence[EmbeddedBroker], replication: int) -> None:
+    """Return once a produce through nodes that were launched is acknowledged; ``replication`` as in `await_answer`.
+
+    Raises:
+        BrokerStartError: one of them ended, or they keep silent.
+    """
+
+    def check() -> None:
+        for node in nodes:
+            if not node.running:
+                raise BrokerStartError(f"Kafka did not start: {node.last_words()}")
+
+    try:
+        await_answer([node.bootstrap_servers for node in nodes], replication, check)
+    except BrokerUnavailable as error:
+        raise BrokerStartError(f"Kafka runs, but {error}; its log ends: {nodes[0].last_words()}") from error
+
+
+def prepare(cache_dir: Path, heap: str) -> Installation:
+    """Find what runs Kafka; the first time here, download it and record what it loads. Raises `BrokerStartError`."""
+    installation = Installation.find(cache_dir)
+    if not installation.archive.recorded:
+        _record(installation, heap)
+    return installation
+
+
+def _record(installation: Installation, heap: str) -> None:
+    """Run a broker once, in a directory of its own, to record what it loads.
+
+    Only this one runs in Java's recording mode, which is slower and takes seconds to end.
+    """
+    from rich.console import Console
+
+    archive = installation.archive
+    folder = archive.path.parent
+    with (
+        # Without a recording Kafka starts all the same; what else is wrong, the start that follows will tell.
+        suppress(BrokerStartError, OSError),
+        Console(stderr=True).status("Preparing Kafka for quick starts, once for this Java"),
+    ):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".recording-", dir=folder) as scratch:
+            recording = Path(scratch) / archive.path.name
+            rehearsal = EmbeddedBroker(0, Path(scratch) / "broker", heap=heap)
+            rehearsal._start(installation, archive.record(recording))
+            try:
+                rehearsal.stop(START_TIMEOUT)
+            finally:
+                rehearsal.kill()
+            archive.keep(recording)
+
+
+def _format(directory: DataDir, membership: Membership, storage_tool: Sequence[str]) -> None:
     """Make Kafka's data, under another name until it is whole: an interrupted start leaves nothing half made."""
     unfinished = directory.path / "data.new"
     shutil.rmtree(unfinished, ignore_errors=True)
     properties = directory.path / "format.properties"
     # The ports are not kept in the data.
-    properties.write_text(server_properties(server_settings(unfinished.name, 9092, 9093)))
-    cluster = base64.urlsafe_b64encode(b"\x00" + uuid.uuid4().bytes[1:]).decode().rstrip("=")  # never begins with '-'
+    properties.write_text(server_properties(server_settings(unfinished.name, 9092, membership)))
+    cluster = membership.cluster_id or new_cluster_id()
     tool = Jvm(
         [*storage_tool, "format", "--cluster-id", cluster, "--config", properties.name],
         directory.path,
@@ -249,6 +267,7 @@ def _format(directory: DataDir, storage_tool: Sequence[str]) -> None:
         [directory.lock_fd],
     )
     try:
+        tool.start()
         tool.wait()
     finally:
         tool.kill()
@@ -256,41 +275,3 @@ def _format(directory: DataDir, storage_tool: Sequence[str]) -> None:
         raise BrokerStartError(f"Kafka could not format {directory.data}: {directory.last_words()}")
     unfinished.rename(directory.data)
     properties.unlink()
-
-
-async def _answered(run: _Run, bootstrap_servers: str) -> None:
-    """Return once a produce is acknowledged; raise `BrokerStartError` when Kafka ends or keeps silent."""
-    log = run.directory
-    probing = asyncio.create_task(_probe(bootstrap_servers))
-    try:
-        while not probing.done():
-            if not run.jvm.running:
-                raise BrokerStartError(f"Kafka did not start: {log.last_words()} (see {log.log_path})")
-            await asyncio.wait([probing], timeout=0.05)
-        probing.result()
-    except BrokerUnavailable as error:
-        raise BrokerStartError(
-            f"Kafka runs, but {error}; its log ends: {log.last_words()} (see {log.log_path})"
-        ) from error
-    finally:
-        probing.cancel()
-        await asyncio.gather(probing, return_exceptions=True)
-
-
-async def _probe(bootstrap_servers: str) -> None:
-    # Imported while Java is starting, which takes longer.
-    from forebay.kafka import probe
-    from forebay.settings import load_settings
-
-    host, _, port = bootstrap_servers.partition(":")
-    deadline = time.monotonic() + START_TIMEOUT
-    while time.monotonic() < deadline:
-        try:
-            _, writer = await asyncio.open_connection(host, int(port))
-        except OSError:
-            await asyncio.sleep(0.02)
-        else:
-            writer.close()
-            break
-    settings = load_settings(bootstrap_servers=bootstrap_servers, security_protocol="PLAINTEXT", replication_factor=1)
-    await probe(settings, max(1.0, deadline - time.monotonic()))

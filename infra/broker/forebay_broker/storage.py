@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import fcntl
 import os
 import re
+import uuid
 from pathlib import Path
 from typing import IO
 
@@ -20,6 +22,35 @@ _EMPTY_WORDS = (
     "Error: Could not create the Java Virtual Machine",
 )
 """How lines begin that never tell why Kafka ended."""
+
+
+def new_cluster_id() -> str:
+    """Make up a name that no other cluster has."""
+    return base64.urlsafe_b64encode(b"\x00" + uuid.uuid4().bytes[1:]).decode().rstrip("=")  # never begins with '-'
+
+
+def cluster_id_in(data: Path) -> str | None:
+    """Return the id of the cluster that Kafka's data belongs to, or None where there is no such data."""
+    try:
+        properties = (data / "meta.properties").read_text()
+    except FileNotFoundError:
+        return None
+    found = re.search(r"^cluster\.id=(\S+)$", properties, re.MULTILINE)
+    return found[1] if found else None
+
+
+def refuse_other_cluster(path: Path, nodes: int) -> None:
+    """Make sure that a directory holds nothing, or the data of a cluster of so many nodes.
+
+    Raises:
+        BrokerStartError: it holds another; one that started with some of its nodes could not know what it has lost.
+    """
+    found = 1 if (path / "data").exists() else len(list(path.glob("node-*/data")))
+    if found not in (0, nodes):
+        raise BrokerStartError(
+            f"the data directory {path} holds a cluster of {found}: start it with --nodes {found}, or choose another "
+            "directory with --data-dir"
+        )
 
 
 class DataDir:
