@@ -89,7 +89,11 @@ def test_every_link_leads_somewhere(path: Path) -> None:
         assert not anchor or anchor in anchors(found), f"{target}#{anchor}"
 
 
-@pytest.mark.parametrize("path", [ROOT / "README.md", ROOT / "docs" / "writing-apps.md"], ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path",
+    [ROOT / "README.md", ROOT / "docs" / "tutorial.md", ROOT / "docs" / "writing-apps.md"],
+    ids=lambda path: path.name,
+)
 def test_the_apps_shown_can_be_loaded(path: Path, tmp_path: Path) -> None:
     modules = _MODULE.findall(path.read_text("utf-8"))
     assert modules
