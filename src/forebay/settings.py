@@ -34,6 +34,9 @@ MIB = 1024 * 1024
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
+_GOODBYE_BOUND = 15.0
+"""Seconds that a service may take to disconnect from a cluster that does not answer."""
+
 
 def _default_instance() -> str:
     return re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname()) or "gateway"
@@ -142,6 +145,16 @@ class Settings(BaseSettings):
     def brokers(self) -> str:
         """``bootstrap_servers``, or the address of the embedded broker on this machine."""
         return self.bootstrap_servers or f"127.0.0.1:{self.broker_port}"
+
+    @property
+    def gateway_stop_bound(self) -> float:
+        """Seconds after SIGTERM within which a gateway has ended: whoever stops it kills it after these."""
+        return self.shutdown_grace + _GOODBYE_BOUND
+
+    @property
+    def processor_stop_bound(self) -> float:
+        """Seconds after SIGTERM within which a processor has ended: jobs get ``drain``, and so do their replies."""
+        return 2 * self.drain + _GOODBYE_BOUND
 
 
 def load_settings(config: Path | None = None, **flags: Any) -> Settings:

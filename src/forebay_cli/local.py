@@ -3,31 +3,40 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import sys
-from collections.abc import Iterator
-from typing import Any
+import time
+from collections.abc import Iterator, Sequence
+from http import HTTPMethod, HTTPStatus
+from http.client import HTTPConnection, HTTPException
 
-from forebay.errors import AppError, ForebayError
+from forebay.errors import BrokerUnavailable, ForebayError
+from forebay.lifecycle import notify
 from forebay.settings import Settings
+from forebay_cli.child import REMIND_EVERY, SUPERVISOR, Say
 from forebay_cli.curl import curl
-from forebay_cli.lifetime import kill_group
+from forebay_cli.declared import Declared, declared_by
 from forebay_cli.output import PrefixedLines
-from forebay_cli.plan import Wanted, make_plan, ports, reachable
-from forebay_cli.supervisor import NAME, SENTENCE, Say, Supervisor, forebay_command
+from forebay_cli.plan import Wanted, make_plan, ports, reachable, url
+from forebay_cli.supervisor import Pace, Supervisor
+
+_CATALOG_BOUND = 10.0
+"""Seconds that a gateway may take to serve what processors have announced."""
+
+_LOOK_AGAIN = 1.0
+"""Seconds between two attempts to reach a cluster that is not there yet."""
 
 
 async def run_local(settings: Settings, wanted: Wanted) -> None:
-    """Run everything until SIGINT, SIGTERM or SIGHUP; a second one hurries.
+    """Run everything until SIGINT, SIGTERM or SIGHUP; a second one hurries, a third one kills.
 
     Raises:
-        ConfigurationError: a setting, the app or the ports cannot work.
+        ConfigurationError: a setting, an app or the ports cannot work.
         ForebayError: one of the programs cannot be kept running.
     """
     plan = make_plan(settings, wanted)
-    lines = PrefixedLines([NAME, *plan.names])
+    lines = PrefixedLines([SUPERVISOR, *plan.names])
 
     def say(name: str, line: str) -> None:
         try:
@@ -38,65 +47,117 @@ async def run_local(settings: Settings, wanted: Wanted) -> None:
             supervisor.fail(ForebayError(f"the output of 'forebay up' cannot be written: {error.strerror}"))
 
     supervisor = Supervisor(plan, say)
+    _pass_on_signals(supervisor, say)
 
+    async with asyncio.TaskGroup() as tasks:
+        listing = tasks.create_task(_list_operations(supervisor, wanted, say))
+
+        async def before() -> None:
+            if settings.bootstrap_servers:
+                await _until_the_cluster_answers(settings, say)
+
+        async def when_ready() -> None:
+            declared = await listing
+            await _until_served(settings, wanted, declared, say)
+            for line in _where_to_look(settings, wanted, declared):
+                say(SUPERVISOR, line)
+            notify(READY="1")
+
+        await supervisor.run(before, when_ready)
+        listing.cancel()
+    say(SUPERVISOR, "stopped")
+
+
+def _pass_on_signals(supervisor: Supervisor, say: Say) -> None:
     def stop(number: int) -> None:
-        hurry = supervisor.stop()
-        say(NAME, f"{signal.Signals(number).name}: " + ("hurrying" if hurry else "stopping; again to hurry"))
+        pace = supervisor.stop()
+        if pace is Pace.IN_ORDER:
+            notify(STOPPING="1")
+        say(SUPERVISOR, f"{signal.Signals(number).name}: {pace.value}")
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, stop, number)
-
-    async with asyncio.TaskGroup() as tasks:
-        describing = tasks.create_task(_describe(supervisor, wanted, say))
-
-        async def say_where_to_look() -> None:
-            for line in _where_to_look(settings, wanted, await describing):
-                say(NAME, line)
-
-        await supervisor.run(say_where_to_look)
-        describing.cancel()
-    say(NAME, "stopped")
+        if (
+            signal.getsignal(number) is not signal.SIG_IGN
+        ):  # nohup has SIGHUP ignored, a shell's & without job control SIGINT
+            loop.add_signal_handler(number, stop, number)
 
 
-async def _describe(supervisor: Supervisor, wanted: Wanted, say: Say) -> list[dict[str, Any]]:
-    """List the app's operations; an app that cannot be loaded ends it all.
-
-    That happens while the broker starts, and in a process of its own, because it runs the app's code.
-    """
-    where = [] if wanted.app_dir is None else ["--app-dir", str(wanted.app_dir)]
-    process = await asyncio.create_subprocess_exec(
-        *forebay_command("operations", "--json", "--app", wanted.app, *where),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        start_new_session=True,
-    )
+async def _list_operations(supervisor: Supervisor, wanted: Wanted, say: Say) -> Sequence[Declared]:
+    """List the apps' operations while other things start; an app that cannot be loaded ends it all."""
     try:
-        output, errors = await process.communicate()
+        return await declared_by(wanted.apps, wanted.app_dir, lambda line: say(SUPERVISOR, line))
+    except ForebayError as error:
+        supervisor.fail(error)
+        return []
+
+
+async def _until_the_cluster_answers(settings: Settings, say: Say) -> None:
+    """Wait for a cluster that was given, and say now and then why it is not there.
+
+    Raises:
+        AccessRefused: it does not let us in.
+    """
+    from forebay.kafka import Admin
+
+    said, silent_until = "", 0.0
+    while True:
+        try:
+            async with Admin.connect(settings):
+                return
+        except BrokerUnavailable as error:
+            if str(error) != said or time.monotonic() >= silent_until:
+                said, silent_until = str(error), time.monotonic() + REMIND_EVERY
+                say(SUPERVISOR, f"waiting for the cluster: {error}")
+            await asyncio.sleep(_LOOK_AGAIN)
+
+
+async def _until_served(settings: Settings, wanted: Wanted, declared: Sequence[Declared], say: Say) -> None:
+    """Wait until each gateway has every operation from the catalog, which takes a moment; say so if it takes long."""
+    names = [operation["name"] for app in declared for operation in app.operations]
+    for index, (port, _) in enumerate(ports(settings, wanted.gateways)):
+        late = await asyncio.to_thread(_first_not_served, reachable(settings.http_host), port, names)
+        if late is not None:
+            say(
+                SUPERVISOR,
+                f"gateway-{index + 1} does not serve '{late}' within {_CATALOG_BOUND:g} s; see its log above",
+            )
+
+
+def _first_not_served(host: str, port: int, names: Sequence[str]) -> str | None:
+    """Return the first operation that a gateway does not know within the bound; None where it knows all."""
+    until = time.monotonic() + _CATALOG_BOUND
+    for name in names:
+        while not _is_served(host, port, name):
+            if time.monotonic() >= until:
+                return name
+            time.sleep(0.05)
+    return None
+
+
+def _is_served(host: str, port: int, name: str) -> bool:
+    """Ask for an operation by a method that runs nothing: where it is known, that method is what is wrong."""
+    connection = HTTPConnection(host, port, timeout=_LOOK_AGAIN)
+    try:
+        connection.request(HTTPMethod.GET, f"/v1/{name}")
+        return connection.getresponse().status == HTTPStatus.METHOD_NOT_ALLOWED
+    except (OSError, HTTPException):
+        return False
     finally:
-        kill_group(process.pid)
-    if process.returncode == 0:
-        listed: list[dict[str, Any]] = json.loads(output)
-        return listed
-    *before, last = errors.decode(errors="replace").splitlines() or [f"exit code {process.returncode}"]
-    for line in before:
-        say(NAME, line)
-    supervisor.fail(
-        AppError(last.removeprefix(SENTENCE) if last.startswith(SENTENCE) else f"app '{wanted.app}' fails: {last}")
-    )
-    return []
+        connection.close()
 
 
-def _where_to_look(settings: Settings, wanted: Wanted, operations: list[dict[str, Any]]) -> Iterator[str]:
+def _where_to_look(settings: Settings, wanted: Wanted, declared: Sequence[Declared]) -> Iterator[str]:
     pairs = ports(settings, wanted.gateways)
     yield "ready; Ctrl-C stops everything"
     for port, admin_port in pairs:
-        admin = f"http://{reachable(settings.admin_host)}:{admin_port}"
-        yield f"  API      http://{reachable(settings.http_host)}:{port}/v1/<operation>"
+        admin = url(settings.admin_host, admin_port)
+        yield f"  API      {url(settings.http_host, port)}/v1/<operation>"
         yield f"  health   {admin}/health/ready"
         yield f"  metrics  {admin}/metrics"
-    # One that takes JSON can be tried as it is; opaque bytes need a file.
-    tried = min(operations, key=lambda operation: operation["request"] is None)
-    yield "  operations: " + ", ".join(operation["name"] for operation in operations)
-    yield f"  try: {curl(f'http://{reachable(settings.http_host)}:{pairs[0][0]}', tried)}"
+    for app in declared:
+        yield f"  operations of {app.name}: " + ", ".join(operation["name"] for operation in app.operations)
+    for app in declared:
+        # One that takes JSON can be tried as it is; opaque bytes need a file.
+        tried = min(app.operations, key=lambda operation: operation["request"] is None)
+        yield f"  try: {curl(url(settings.http_host, pairs[0][0]), tried)}"

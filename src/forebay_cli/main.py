@@ -33,7 +33,7 @@ for command in (up, broker, gateway, processor, topics, operations):
 def main() -> None:
     """Run the command line; an error of Forebay's is one line on stderr.
 
-    Exit codes: 0 done, 1 it did not work, 2 a setting, a flag or an app that cannot work, 130 ended by Ctrl-C.
+    `forebay_cli.exit_codes` says what it ends with; a command without an end in order that Ctrl-C ends, with 130.
     """
     try:
         app(prog_name="forebay")
@@ -63,14 +63,15 @@ def _options(
 
 
 def _report(error: Exception) -> int:
-    from forebay.errors import AccessRefused, ConfigurationError, ForebayError
+    from forebay.errors import ForebayError
+    from forebay_cli import exit_codes
 
     failures = list(_leaves(error))
     if not all(isinstance(failure, ForebayError) for failure in failures):
         raise error
     for sentence in dict.fromkeys(" ".join(str(failure).split()) for failure in failures):
         typer.echo(f"forebay: {sentence}", err=True)
-    return 2 if any(isinstance(failure, ConfigurationError | AccessRefused) for failure in failures) else 1
+    return exit_codes.of(failures)
 
 
 def _leaves(error: Exception) -> Iterator[Exception]:

@@ -17,6 +17,10 @@ App = Annotated[
     str,
     typer.Argument(metavar="MODULE:ATTR", help="The app: a module and the name of the Forebay object in it."),
 ]
+Apps = Annotated[
+    list[str],
+    typer.Argument(metavar="MODULE:ATTR", help="The apps: of each a module, and the Forebay object's name in it."),
+]
 AppDir = Annotated[Path | None, _flag("--app-dir", "The folder to import the app from; by default the current one.")]
 Config = Annotated[Path | None, _flag("--config", "The settings file; by default forebay.toml here, if there is one.")]
 BootstrapServers = Annotated[
@@ -38,6 +42,8 @@ AdminPort = Annotated[int | None, _flag("--admin-port", "The port of health and 
 Slots = Annotated[int | None, _flag("--slots", "How many jobs a processor runs at once; by default 16.")]
 BrokerPort = Annotated[int | None, _flag("--broker-port", "The port of the broker; by default 9092.")]
 DataDir = Annotated[Path | None, _flag("--data-dir", "The folder for the broker's data; by default .forebay.")]
+Gateways = Annotated[int, typer.Option("--gateways", min=1, help="How many gateways, each with ports of its own.")]
+Processors = Annotated[int, typer.Option("--processors", min=1, help="How many processors each app gets.")]
 ExitWithParent = Annotated[
     bool, typer.Option("--exit-with-parent", help="End when the process that started this one ends.", hidden=True)
 ]

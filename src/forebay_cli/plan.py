@@ -1,29 +1,27 @@
-"""What ``forebay up`` runs: the programs, their flags and ports, and how to see that each is ready."""
+"""What ``forebay up`` runs: the programs with their flags and ports."""
 
 from __future__ import annotations
 
-import asyncio
-import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from http import HTTPStatus
-from http.client import HTTPConnection, HTTPException
 from itertools import count
 from pathlib import Path
 
 from forebay.errors import ConfigurationError
 from forebay.settings import Settings
+from forebay_cli.child import Program, forebay_command
 from forebay_cli.restart import RestartPolicy
-from forebay_cli.supervisor import Plan, Probe, Program, forebay_command
+from forebay_cli.supervisor import Plan
 
-_MARGIN = 5.0
-"""Seconds beyond the time that a service says it needs to end, before it is killed."""
+_BROKER_STOP = 25.0
+"""Seconds that the broker may take to end before it is killed: it kills a Kafka that takes 20 itself."""
 
-_BROKER_STOP = 20.0
-"""Seconds that the broker may take to close its logs, before it is killed."""
+_HURRIED = 8.0
+"""Seconds that a program may take to end once it has to hurry: a gateway tells everybody whom it holds that it is
+stopping, a processor hands back its jobs, and both may find no broker any more to say goodbye to."""
 
-_BROKER_READY = re.compile(r"^broker ready at ")
-_PROCESSOR_READY = re.compile(r" runs .+ in \d+ slots$")
-"""A processor has no port to ask: it says that it is a member of its groups."""
+_BROKER_HURRIED = 3.0
+"""The same for the broker, which loses nothing that it has acknowledged when it is killed."""
 
 _LAST_PORT = 65535
 
@@ -35,14 +33,14 @@ class Wanted:
     """What ``forebay up`` was asked for beside the settings.
 
     Attributes:
-        app: reference of the app, ``module:attribute``.
-        app_dir: the folder to import it from; None: the current one.
+        apps: references of the apps, ``module:attribute``, at least one.
+        app_dir: the folder to import them from; None: the current one.
         gateways: how many of them, at least 1.
-        processors: how many of them, at least 1.
+        processors: how many for each app, at least 1.
         config: the settings file that was given, for the programs to read too.
     """
 
-    app: str
+    apps: Sequence[str]
     app_dir: Path | None = None
     gateways: int = 1
     processors: int = 1
@@ -53,9 +51,10 @@ def make_plan(settings: Settings, wanted: Wanted) -> Plan:
     """Say what runs: a broker unless a cluster is given, and as many of the others as wanted.
 
     Raises:
-        ConfigurationError: there are not enough ports.
+        ConfigurationError: there are not enough ports, or an app is named twice.
     """
     pairs = ports(settings, wanted.gateways)
+    labels = _labels(wanted.apps)
     shared = ["--exit-with-parent"]
     if wanted.config is not None:
         shared += ["--config", str(wanted.config)]
@@ -78,31 +77,42 @@ def make_plan(settings: Settings, wanted: Wanted) -> Plan:
                 *("--port", str(port)),
                 *("--admin-port", str(admin_port)),
             ),
-            stop_within=settings.shutdown_grace + _MARGIN,
-            ready=healthy(settings.admin_host, admin_port),
+            stop_within=settings.gateway_stop_bound,
+            hurry_within=_HURRIED,
         )
 
-    def processor(index: int) -> Program:
+    def processor(app: str, index: int) -> Program:
         where = [] if wanted.app_dir is None else ["--app-dir", str(wanted.app_dir)]
         return Program(
-            f"processor-{index + 1}",
-            forebay_command("processor", wanted.app, *where, *client, "--slots", str(settings.slots)),
-            stop_within=settings.drain + _MARGIN,
-            ready_line=_PROCESSOR_READY,
+            f"processor-{labels[app]}{index + 1}",
+            forebay_command("processor", app, *where, *client, "--slots", str(settings.slots)),
+            stop_within=settings.processor_stop_bound,
+            hurry_within=_HURRIED,
         )
 
     broker = Program(
         "broker",
         forebay_command("broker", *shared, "--port", str(settings.broker_port), "--data-dir", str(settings.data_dir)),
         stop_within=_BROKER_STOP,
-        ready_line=_BROKER_READY,
+        hurry_within=_BROKER_HURRIED,
         policy=RestartPolicy(limit=1),
     )
     return Plan(
         None if settings.bootstrap_servers else broker,
-        processors=[processor(index) for index in range(wanted.processors)],
+        processors=[processor(app, index) for app in wanted.apps for index in range(wanted.processors)],
         gateways=[gateway(index) for index in range(wanted.gateways)],
     )
+
+
+def _labels(apps: Sequence[str]) -> dict[str, str]:
+    """Return what stands in the names of each app's processors: nothing, where there is but one app."""
+    if len(apps) == 1:
+        return {apps[0]: ""}
+    labels = {app: app.removesuffix(":app") + "-" for app in apps}
+    if len(set(labels.values())) < len(apps):
+        twice = next(app for app in apps if [labels[other] for other in apps].count(labels[app]) > 1)
+        raise ConfigurationError(f"app '{twice}' is named twice; --processors says how many processors each app gets")
+    return labels
 
 
 def ports(settings: Settings, gateways: int) -> list[tuple[int, int]]:
@@ -126,20 +136,7 @@ def reachable(host: str) -> str:
     return _LOOPBACK.get(host, host)
 
 
-def healthy(host: str, port: int) -> Probe:
-    """Return a probe that asks a service's admin port for ``/health/ready``."""
-
-    def look() -> bool:
-        connection = HTTPConnection(reachable(host), port, timeout=1.0)
-        try:
-            connection.request("GET", "/health/ready")
-            return connection.getresponse().status == HTTPStatus.OK
-        except (OSError, HTTPException):
-            return False
-        finally:
-            connection.close()
-
-    async def probe() -> bool:
-        return await asyncio.to_thread(look)
-
-    return probe
+def url(host: str, port: int) -> str:
+    """Return the address of a service of this machine that listens on ``host``."""
+    there = reachable(host)
+    return f"http://[{there}]:{port}" if ":" in there else f"http://{there}:{port}"

@@ -6,8 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-USER_MISTAKE = 2
-"""Exit code of a command whose settings, flags or app cannot work: starting it again would not help."""
+from forebay_cli import exit_codes
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,37 +25,48 @@ class GiveUp:
     """Leave it.
 
     Attributes:
-        quick_ends: how often in a row it had ended right after its start, this time included.
+        attempts: how often it had been started.
     """
 
-    quick_ends: int
+    attempts: int
 
 
 @dataclass(slots=True)
 class RestartPolicy:
-    """Starts a program again after doubling delays, until it has ended ``limit`` times in a row right after its start.
+    """Starts a program again after delays that double, and gives up only what was never ready.
 
-    An end later than ``quick`` seconds after the start counts as the first of a new row.
+    A program that was ready once works in principle: it is started again for ever, whatever its exit code. One that was
+    not is given up at its ``limit``-th end, or at the first whose exit code says that something has to be changed
+    first; an end whose exit code says that the cluster does not answer does not count. A run that was ready for
+    ``healthy_after`` seconds takes the delay back to the first.
 
     Attributes:
-        limit: how many quick ends in a row are too many, at least 1.
-        quick: seconds after the start within which an end is a quick one.
+        limit: how many ends without ever having been ready are too many, at least 1.
+        healthy_after: seconds from readiness on after which a run went well.
         first_delay: seconds before the first start of a row.
         longest_delay: seconds that no delay exceeds.
         clock: seconds of a monotonic clock.
     """
 
     limit: int = 5
-    quick: float = 10.0
+    healthy_after: float = 10.0
     first_delay: float = 0.25
     longest_delay: float = 10.0
     clock: Callable[[], float] = time.monotonic
-    _started_at: float = field(default=0.0, init=False)
-    _quick_ends: int = field(default=0, init=False)
+    _ready_at: float | None = field(default=None, init=False)
+    _was_ever_ready: bool = field(default=False, init=False)
+    _attempts: int = field(default=0, init=False)
+    _row: int = field(default=0, init=False)
 
     def started(self) -> None:
         """Note that the program was started now."""
-        self._started_at = self.clock()
+        self._ready_at = None
+
+    def ready(self) -> None:
+        """Note that the program says now that it is ready."""
+        if self._ready_at is None:
+            self._ready_at = self.clock()
+        self._was_ever_ready = True
 
     def ended(self, code: int) -> Restart | GiveUp:
         """Decide what follows an end that nobody asked for.
@@ -64,9 +74,12 @@ class RestartPolicy:
         Args:
             code: the exit code, or minus the number of the signal that ended it.
         """
-        quick = self.clock() - self._started_at < self.quick
-        self._quick_ends = self._quick_ends + 1 if quick else 0
-        if code == USER_MISTAKE or self._quick_ends >= self.limit:
-            return GiveUp(self._quick_ends)
-        row = max(self._quick_ends - 1, 0)
-        return Restart(min(self.first_delay * 2.0**row, self.longest_delay))
+        if not self._was_ever_ready and code != exit_codes.UNAVAILABLE:
+            self._attempts += 1
+            if code == exit_codes.USAGE or self._attempts >= self.limit:
+                return GiveUp(self._attempts)
+        if self._ready_at is not None and self.clock() - self._ready_at >= self.healthy_after:
+            self._row = 0
+        delay = min(self.first_delay * 2.0 ** min(self._row, 60), self.longest_delay)
+        self._row += 1
+        return Restart(delay)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
 from forebay_cli import options
 
 
 def up(
-    app: options.App,
+    apps: options.Apps,
     app_dir: options.AppDir = None,
-    gateways: Annotated[int, typer.Option(min=1, help="How many gateways, each with ports of its own.")] = 1,
-    processors: Annotated[int, typer.Option(min=1, help="How many processors.")] = 1,
+    gateways: options.Gateways = 1,
+    processors: options.Processors = 1,
     slots: options.Slots = None,
+    host: options.HttpHost = None,
     port: options.HttpPort = None,
     admin_port: options.AdminPort = None,
     broker_port: options.BrokerPort = None,
@@ -25,7 +22,7 @@ def up(
     trace_ratio: options.TraceRatio = None,
     config: options.Config = None,
 ) -> None:
-    """Run an app on this machine: a broker, a gateway and a processor, until Ctrl-C.
+    """Run apps on this machine: a broker, a gateway and a processor for each app, until Ctrl-C.
 
     Where a cluster is given (--bootstrap-servers, FOREBAY_BOOTSTRAP_SERVERS or forebay.toml), no broker is started.
     """
@@ -38,6 +35,7 @@ def up(
     settings = load_settings(
         config,
         slots=slots,
+        http_host=host,
         http_port=port,
         admin_port=admin_port,
         broker_port=broker_port,
@@ -47,4 +45,4 @@ def up(
         namespace=namespace,
         trace_ratio=trace_ratio,
     )
-    asyncio.run(run_local(settings, Wanted(app, app_dir, gateways, processors, config)))
+    asyncio.run(run_local(settings, Wanted(apps, app_dir, gateways, processors, config)))

@@ -7,7 +7,7 @@ import pytest
 
 from forebay.errors import ConfigurationError
 from forebay.settings import Settings, load_settings
-from forebay_cli.plan import Wanted, make_plan, ports
+from forebay_cli.plan import Wanted, make_plan, ports, url
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +26,7 @@ def after(command: Any, flag: str) -> str:
 
 
 def test_without_a_cluster_there_is_a_broker_and_the_others_use_it() -> None:
-    plan = make_plan(settings(broker_port=19999), Wanted("m:a"))
+    plan = make_plan(settings(broker_port=19999), Wanted(["m:a"]))
     assert plan.names == ["broker", "processor-1", "gateway-1"]
     assert plan.broker is not None
     assert after(plan.broker.command, "--port") == "19999"
@@ -40,11 +40,11 @@ def test_a_cluster_given_by_flag_variable_or_file_is_used_in_place_of_a_broker(
     (tmp_path / "other.toml").write_text('bootstrap_servers = "kafka:1"\n')
     monkeypatch.setenv("FOREBAY_NAMESPACE", "n.")
     plans = [
-        make_plan(settings(bootstrap_servers="kafka:1"), Wanted("m:a")),
-        make_plan(settings(config=Path("other.toml")), Wanted("m:a", config=Path("other.toml"))),
+        make_plan(settings(bootstrap_servers="kafka:1"), Wanted(["m:a"])),
+        make_plan(settings(config=Path("other.toml")), Wanted(["m:a"], config=Path("other.toml"))),
     ]
     monkeypatch.setenv("FOREBAY_BOOTSTRAP_SERVERS", "kafka:1")
-    plans.append(make_plan(settings(), Wanted("m:a")))
+    plans.append(make_plan(settings(), Wanted(["m:a"])))
     for plan in plans:
         assert plan.names == ["processor-1", "gateway-1"]
         assert {after(program.command, "--bootstrap-servers") for program in (*plan.processors, *plan.gateways)} == {
@@ -54,34 +54,61 @@ def test_a_cluster_given_by_flag_variable_or_file_is_used_in_place_of_a_broker(
 
 
 def test_every_program_ends_with_the_supervisor() -> None:
-    plan = make_plan(settings(), Wanted("m:a", gateways=2, processors=2))
+    plan = make_plan(settings(), Wanted(["m:a"], gateways=2, processors=2))
     programs = [program for step in plan.start_order for program in step]
     assert len(programs) == 5
     assert all("--exit-with-parent" in program.command for program in programs)
 
 
 def test_gateways_differ_in_name_and_ports() -> None:
-    plan = make_plan(settings(instance="here"), Wanted("m:a", gateways=2))
+    plan = make_plan(settings(instance="here"), Wanted(["m:a"], gateways=2))
     assert [after(gateway.command, "--instance") for gateway in plan.gateways] == ["here-1", "here-2"]
     pairs = [(after(gateway.command, "--port"), after(gateway.command, "--admin-port")) for gateway in plan.gateways]
     assert pairs == [("8080", "8081"), ("8082", "8083")]
 
 
 def test_a_single_gateway_keeps_the_instance_name_as_it_is() -> None:
-    (gateway,) = make_plan(settings(instance="here"), Wanted("m:a")).gateways
+    (gateway,) = make_plan(settings(instance="here"), Wanted(["m:a"])).gateways
     assert after(gateway.command, "--instance") == "here"
 
 
 def test_they_stop_gateways_first_and_the_broker_last() -> None:
-    plan = make_plan(settings(), Wanted("m:a", gateways=2, processors=2))
+    plan = make_plan(settings(), Wanted(["m:a"], gateways=2, processors=2))
     stopped = [[program.name for program in step] for step in plan.stop_order]
     assert stopped == [["gateway-1", "gateway-2"], ["processor-1", "processor-2"], ["broker"]]
 
 
 def test_services_are_killed_only_after_the_time_that_their_settings_give_them() -> None:
-    plan = make_plan(settings(shutdown_grace=7, drain=11), Wanted("m:a"))
-    assert plan.gateways[0].stop_within > 7
-    assert plan.processors[0].stop_within > 11
+    plan = make_plan(settings(shutdown_grace=7, drain=11), Wanted(["m:a"]))
+    assert plan.gateways[0].stop_within == 7 + 15
+    assert plan.processors[0].stop_within == 2 * 11 + 15
+    assert plan.gateways[0].hurry_within > 1, "it has answers to send"
+
+
+def test_each_app_gets_processors_of_its_own_that_are_named_after_it() -> None:
+    plan = make_plan(settings(), Wanted(["greetings", "shop.api:app", "shop.api:other"], processors=2))
+    assert {processor.name: list(processor.command)[5] for processor in plan.processors} == {
+        "processor-greetings-1": "greetings",
+        "processor-greetings-2": "greetings",
+        "processor-shop.api-1": "shop.api:app",
+        "processor-shop.api-2": "shop.api:app",
+        "processor-shop.api:other-1": "shop.api:other",
+        "processor-shop.api:other-2": "shop.api:other",
+    }
+
+
+@pytest.mark.parametrize("apps", [["m", "m"], ["m", "n", "m:app"]])
+def test_an_app_that_is_named_twice_is_refused(apps: list[str]) -> None:
+    with pytest.raises(ConfigurationError, match="app 'm' is named twice"):
+        make_plan(settings(), Wanted(apps))
+
+
+@pytest.mark.parametrize(
+    ("host", "there"),
+    [("0.0.0.0", "127.0.0.1"), ("::", "[::1]"), ("::1", "[::1]"), ("10.1.2.3", "10.1.2.3")],  # noqa: S104
+)
+def test_an_address_is_one_that_a_person_can_open(host: str, there: str) -> None:
+    assert url(host, 8080) == f"http://{there}:8080"
 
 
 @pytest.mark.parametrize(

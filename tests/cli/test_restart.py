@@ -2,7 +2,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from forebay_cli.restart import USER_MISTAKE, GiveUp, Restart, RestartPolicy
+import pytest
+
+from forebay_cli.exit_codes import FAILED, UNAVAILABLE, USAGE
+from forebay_cli.restart import GiveUp, Restart, RestartPolicy
 
 
 @dataclass
@@ -13,46 +16,56 @@ class Clock:
         return self.now
 
 
-def run_for(policy: RestartPolicy, clock: Clock, seconds: float, code: int = 1) -> Restart | GiveUp:
+def run_for(policy: RestartPolicy, seconds: float, code: int = FAILED, *, ready: bool = True) -> Restart | GiveUp:
+    clock = policy.clock
+    assert isinstance(clock, Clock)
     policy.started()
+    if ready:
+        policy.ready()
     clock.now += seconds
     return policy.ended(code)
 
 
-def test_delays_double_up_to_the_longest_while_it_ends_right_after_its_start() -> None:
-    clock = Clock()
-    policy = RestartPolicy(limit=7, first_delay=0.5, longest_delay=3.0, clock=clock)
-    delays = [run_for(policy, clock, 0.1) for _ in range(5)]
+def test_delays_double_up_to_the_longest() -> None:
+    policy = RestartPolicy(first_delay=0.5, longest_delay=3.0, clock=Clock())
+    delays = [run_for(policy, 0.1) for _ in range(5)]
     assert delays == [Restart(0.5), Restart(1.0), Restart(2.0), Restart(3.0), Restart(3.0)]
 
 
-def test_it_is_given_up_after_so_many_quick_ends_in_a_row() -> None:
-    clock = Clock()
-    policy = RestartPolicy(limit=3, clock=clock)
-    assert [type(run_for(policy, clock, 0.1)) for _ in range(3)] == [Restart, Restart, GiveUp]
+def test_what_was_never_ready_is_given_up_after_so_many_ends() -> None:
+    policy = RestartPolicy(limit=3, clock=Clock())
+    assert [run_for(policy, 60.0, ready=False) for _ in range(3)] == [Restart(0.25), Restart(0.5), GiveUp(3)]
 
 
-def test_an_end_after_a_good_run_starts_the_count_again() -> None:
-    clock = Clock()
-    policy = RestartPolicy(limit=2, quick=10.0, first_delay=0.25, clock=clock)
-    for _ in range(5):
-        assert run_for(policy, clock, 1.0) == Restart(0.25)
-        assert run_for(policy, clock, 60.0, code=-9) == Restart(0.25)
+@pytest.mark.parametrize("code", [FAILED, USAGE, UNAVAILABLE, 0, -9])
+def test_what_was_ready_once_is_never_given_up(code: int) -> None:
+    policy = RestartPolicy(limit=1, longest_delay=1.0, clock=Clock())
+    run_for(policy, 0.1)
+    assert {type(run_for(policy, 0.1, code, ready=False)) for _ in range(2000)} == {Restart}
+    assert run_for(policy, 0.1, code, ready=False) == Restart(1.0)
 
 
-def test_with_a_limit_of_one_only_an_end_right_after_the_start_is_final() -> None:
-    clock = Clock()
-    policy = RestartPolicy(limit=1, quick=10.0, clock=clock)
-    assert isinstance(run_for(policy, clock, 10.0), Restart)
-    assert run_for(policy, clock, 9.9) == GiveUp(1)
+def test_a_run_that_was_ready_for_long_enough_takes_the_delay_back_to_the_first() -> None:
+    policy = RestartPolicy(healthy_after=10.0, first_delay=0.25, clock=Clock())
+    assert [run_for(policy, seconds) for seconds in (9.9, 9.9, 10.0, 9.9)] == [
+        Restart(0.25),
+        Restart(0.5),
+        Restart(0.25),
+        Restart(0.5),
+    ]
 
 
-def test_a_users_mistake_is_final_whenever_it_comes_to_light() -> None:
-    clock = Clock()
-    assert run_for(RestartPolicy(clock=clock), clock, 0.1, USER_MISTAKE) == GiveUp(1)
-    assert run_for(RestartPolicy(clock=clock), clock, 600.0, USER_MISTAKE) == GiveUp(0)
+def test_a_long_start_is_no_good_run() -> None:
+    policy = RestartPolicy(healthy_after=10.0, first_delay=0.25, clock=Clock())
+    assert [run_for(policy, 60.0, ready=False) for _ in range(3)] == [Restart(0.25), Restart(0.5), Restart(1.0)]
 
 
-def test_an_orderly_end_that_nobody_asked_for_is_started_again() -> None:
-    clock = Clock()
-    assert isinstance(run_for(RestartPolicy(clock=clock), clock, 600.0, code=0), Restart)
+def test_a_users_mistake_is_final_before_it_was_ever_ready() -> None:
+    assert run_for(RestartPolicy(clock=Clock()), 0.1, USAGE, ready=False) == GiveUp(1)
+
+
+def test_a_cluster_that_does_not_answer_counts_for_nothing() -> None:
+    policy = RestartPolicy(limit=2, longest_delay=2.0, clock=Clock())
+    assert {type(run_for(policy, 0.1, UNAVAILABLE, ready=False)) for _ in range(20)} == {Restart}
+    assert run_for(policy, 0.1, ready=False) == Restart(2.0)
+    assert run_for(policy, 0.1, ready=False) == GiveUp(2)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -18,13 +17,25 @@ import psutil
 import pytest
 
 from forebay.errors import ConfigurationError, ForebayError
+from forebay_cli import child
+from forebay_cli.child import Program
 from forebay_cli.restart import RestartPolicy
-from forebay_cli.supervisor import Plan, Program, Supervisor
+from forebay_cli.supervisor import Pace, Plan, Supervisor
 
 BOUND = 30.0
-FOREVER = "import time\nprint('up', flush=True)\ntime.sleep(600)"
+READY = """
+import os, socket
+def ready(**more):
+    news = "\\n".join(name + "=" + value for name, value in (dict(READY="1") | more).items())
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.sendto(news.encode(), os.environ["NOTIFY_SOCKET"].replace("@", "\\0"))
+"""
+"""Defines what a program calls to say that it is ready."""
+FOREVER = READY + "import time\nprint('up', flush=True)\nready()\ntime.sleep(600)"
 STUBBORN = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + FOREVER
-SAYS_HOW_IT_ENDS = """
+SAYS_HOW_IT_ENDS = (
+    READY
+    + """
 import signal, sys, time
 def end(*_):
     time.sleep({delay})
@@ -32,8 +43,10 @@ def end(*_):
     sys.exit(0)
 signal.signal(signal.SIGTERM, end)
 print("up", flush=True)
+ready()
 time.sleep(600)
 """
+)
 
 
 @dataclass
@@ -49,9 +62,9 @@ class Lines:
         return [line for whose, line in self.lines if whose == name]
 
 
-def program(name: str, code: str, stop_within: float = BOUND, limit: int = 3, **details: object) -> Program:
-    policy = RestartPolicy(limit=limit, first_delay=0.01)
-    return Program(name, [sys.executable, "-c", code], stop_within=stop_within, policy=policy, **details)  # type: ignore[arg-type]
+def program(name: str, code: str, stop_within: float = BOUND, hurry_within: float = 1.0, limit: int = 3) -> Program:
+    policy = RestartPolicy(limit=limit, first_delay=0.01, longest_delay=0.05)
+    return Program(name, [sys.executable, "-c", code], stop_within, hurry_within, policy)
 
 
 def plan(*processors: Program, gateways: tuple[Program, ...] = (), broker: Program | None = None) -> Plan:
@@ -73,7 +86,7 @@ async def running(what: Plan, lines: Lines) -> AsyncIterator[Supervisor]:
     """Run a plan for the length of the block, then stop it and wait."""
     supervisor = Supervisor(what, lines.say)
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(supervisor.run(nothing))
+        tasks.create_task(supervisor.run(nothing, nothing))
         try:
             yield supervisor
         finally:
@@ -144,17 +157,58 @@ async def test_a_program_that_ends_again_and_again_is_given_up_and_the_others_ar
     lines = Lines()
     dies = "print('forebay: nobody answers', flush=True)\nraise SystemExit(1)"
     with pytest.raises(ForebayError) as raised:
-        await Supervisor(plan(program("p", dies), program("q", FOREVER)), lines.say).run(nothing)
+        await Supervisor(plan(program("p", dies), program("q", FOREVER)), lines.say).run(nothing, nothing)
     assert not isinstance(raised.value, ConfigurationError)
-    assert str(raised.value) == ("p ended with exit code 1 right after its start, 3 times in a row: nobody answers")
+    assert str(raised.value) == ("p ended with exit code 1 before it was ready, 3 times in a row: nobody answers")
     assert children() == []
+
+
+async def test_a_program_that_was_ready_once_is_started_again_for_ever_whatever_it_ends_with(tmp_path: Path) -> None:
+    note = tmp_path / "starts"
+    code = f"""{READY}
+import pathlib, sys
+note = pathlib.Path({str(note)!r})
+starts = len(note.read_text()) if note.exists() else 0
+note.write_text("x" * (starts + 1))
+if not starts:
+    ready()
+print("forebay: the app is broken", flush=True)
+raise SystemExit(2 if starts else 1)
+"""
+    lines = Lines()
+    async with running(plan(program("p", code, limit=2), program("q", FOREVER)), lines):
+        await until(lambda: note.exists() and len(note.read_text()) >= 6)
+    assert lines.of("forebay")[:2] == [
+        "p ended with exit code 1; starting it again in 0.01 s",
+        "p cannot start: the app is broken; starting it again in 0.02 s",
+    ]
+    assert lines.of("q") == ["up"]
+
+
+async def test_a_program_that_the_cluster_does_not_answer_is_never_given_up() -> None:
+    lines = Lines()
+    dies = "print('forebay: nobody answers', flush=True)\nraise SystemExit(75)"
+    async with running(plan(program("p", dies, limit=2)), lines):
+        await until(lambda: len(lines.of("p")) >= 5)
+    assert {line.partition(";")[0] for line in lines.of("forebay")} == {"p ended with exit code 75"}
+
+
+async def test_what_a_program_said_while_it_started_is_not_taken_for_the_cause_of_its_end() -> None:
+    lines = Lines()
+    code = (
+        READY
+        + "import os, time\nprint('forebay: nobody answers yet', flush=True)\nready()\ntime.sleep(0.1)\nos._exit(2)"
+    )
+    async with running(plan(program("p", code)), lines):
+        await until(lambda: lines.of("forebay"))
+    assert lines.of("forebay")[0].startswith("p ended with exit code 2; starting it again")
 
 
 async def test_a_users_mistake_is_not_tried_again_and_its_sentence_is_shown() -> None:
     lines = Lines()
     dies = "print('forebay: there is no such app', flush=True)\nraise SystemExit(2)"
     with pytest.raises(ConfigurationError, match=r"^p cannot start: there is no such app$"):
-        await Supervisor(plan(program("p", dies)), lines.say).run(nothing)
+        await Supervisor(plan(program("p", dies)), lines.say).run(nothing, nothing)
     assert lines.of("p") == ["forebay: there is no such app"]
 
 
@@ -178,39 +232,80 @@ async def test_a_stubborn_program_is_killed_after_its_bound(children: Children) 
 
 async def test_asked_twice_to_stop_it_hurries() -> None:
     lines = Lines()
-    what = plan(program("p", STUBBORN), gateways=(program("g", STUBBORN),))
-    async with running(what, lines) as supervisor:
-        await until(lambda: lines.of("p") == lines.of("g") == ["up"])
-        assert not supervisor.stop()
-        assert supervisor.stop()
-    assert lines.of("forebay") == ["g has not ended within 1 s; killing it", "p has not ended within 1 s; killing it"]
+    what = plan(program("p", STUBBORN, hurry_within=0.2), gateways=(program("g", STUBBORN, hurry_within=0.3),))
+    supervisor = Supervisor(what, lines.say)
+    running_it = asyncio.create_task(supervisor.run(nothing, nothing))
+    await until(lambda: lines.of("p") == lines.of("g") == ["up"])
+    assert [supervisor.stop(), supervisor.stop()] == [Pace.IN_ORDER, Pace.HURRIED]
+    await running_it
+    killed = ["g has not ended within 0.3 s; killing it", "p has not ended within 0.2 s; killing it"]
+    assert lines.of("forebay") == killed
+
+
+async def test_a_program_that_hurries_is_told_by_a_second_sigterm_and_gets_time_to_answer() -> None:
+    lines = Lines()
+    code = f"""{READY}
+import signal, sys, time
+asked = []
+def end(*_):
+    asked.append(1)
+    print("asked", flush=True)
+    if len(asked) == 2:
+        time.sleep(0.5)
+        print("everybody has an answer", flush=True)
+        sys.exit(0)
+signal.signal(signal.SIGTERM, end)
+print("up", flush=True)
+ready()
+while True:
+    time.sleep(600)
+"""
+    supervisor = Supervisor(plan(gateways=(program("g", code, hurry_within=BOUND),)), lines.say)
+    running_it = asyncio.create_task(supervisor.run(nothing, nothing))
+    await until(lambda: lines.of("g") == ["up"])
+    supervisor.stop()
+    await until(lambda: lines.of("g") == ["up", "asked"])
+    supervisor.stop()
+    await running_it
+    assert lines.of("g") == ["up", "asked", "asked", "everybody has an answer"]
+    assert lines.of("forebay") == []
+
+
+async def test_asked_three_times_to_stop_it_kills(children: Children) -> None:
+    lines = Lines()
+    what = plan(program("p", STUBBORN, hurry_within=BOUND), gateways=(program("g", STUBBORN, hurry_within=BOUND),))
+    supervisor = Supervisor(what, lines.say)
+    running_it = asyncio.create_task(supervisor.run(nothing, nothing))
+    await until(lambda: lines.of("p") == lines.of("g") == ["up"])
+    assert [supervisor.stop() for _ in range(3)] == [Pace.IN_ORDER, Pace.HURRIED, Pace.KILLED]
+    async with asyncio.timeout(BOUND / 2):
+        await running_it
+    assert children() == []
 
 
 async def test_nothing_else_starts_before_the_broker_is_ready() -> None:
     lines = Lines()
-    broker = program(
-        "b", "import time\ntime.sleep(0.3)\nprint('the broker is ready')\n" + FOREVER, ready_line=re.compile("ready$")
-    )
+    broker = program("b", "import time\ntime.sleep(0.3)\nprint('the broker is ready')\n" + FOREVER)
     async with running(plan(program("p", FOREVER), broker=broker), lines):
         await until(lambda: lines.of("p"))
     assert lines.lines[:3] == [("b", "the broker is ready"), ("b", "up"), ("p", "up")]
 
 
+UNREADY = READY + "import time\nprint('up', flush=True)\n{}\ntime.sleep(600)"
+
+
 async def test_ready_is_reported_once_every_program_is(tmp_path: Path) -> None:
     switch = tmp_path / "switch"
-
-    async def switched_on() -> bool:
-        return switch.exists()
-
+    waits = f"import pathlib\nwhile not pathlib.Path({str(switch)!r}).exists(): time.sleep(0.01)\nready()"
     ready = asyncio.Event()
 
     async def when_ready() -> None:
         ready.set()
 
     lines = Lines()
-    supervisor = Supervisor(plan(program("p", FOREVER), program("q", FOREVER, ready=switched_on)), lines.say)
+    supervisor = Supervisor(plan(program("p", FOREVER), program("q", UNREADY.format(waits))), lines.say)
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(supervisor.run(when_ready))
+        tasks.create_task(supervisor.run(nothing, when_ready))
         await until(lambda: len(lines.lines) == 2)
         assert not ready.is_set()
         switch.touch()
@@ -219,13 +314,72 @@ async def test_ready_is_reported_once_every_program_is(tmp_path: Path) -> None:
         supervisor.stop()
 
 
+async def test_a_program_that_dies_while_another_starts_is_waited_for_once_more(tmp_path: Path) -> None:
+    switch, note = tmp_path / "switch", tmp_path / "note"
+    waits = f"import pathlib\nwhile not pathlib.Path({str(switch)!r}).exists(): time.sleep(0.01)\nready()"
+    dies_once = f"""{READY}
+import pathlib, time
+note = pathlib.Path({str(note)!r})
+if not note.exists():
+    note.touch()
+    ready()
+    print("ready", flush=True)
+    raise SystemExit(1)
+pathlib.Path({str(switch)!r}).touch()
+time.sleep(0.3)
+print("ready again", flush=True)
+ready()
+time.sleep(600)
+"""
+    said: list[list[str]] = []
+    lines = Lines()
+
+    async def when_ready() -> None:
+        said.append(lines.of("p"))
+
+    supervisor = Supervisor(plan(program("p", dies_once), program("q", UNREADY.format(waits))), lines.say)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(supervisor.run(nothing, when_ready))
+        await until(lambda: said)
+        supervisor.stop()
+    assert said == [["ready", "ready again"]]
+
+
+async def test_what_is_waited_for_is_said_with_what_it_is_doing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child, "REMIND_AFTER", 0.1)
+    lines = Lines()
+    async with running(plan(program("p", UNREADY.format("ready(READY='0', STATUS='joining')"))), lines):
+        await until(lambda: any("(joining)" in line for line in lines.of("forebay")))
+    assert lines.of("forebay")[-1].startswith("waiting for p (joining); ")
+
+
 async def test_it_can_be_stopped_while_something_is_not_ready_yet(children: Children) -> None:
     lines = Lines()
-    broker = program("b", FOREVER, ready_line=re.compile("never"))
+    broker = program("b", UNREADY.format("pass"))
     async with running(plan(program("p", FOREVER), broker=broker), lines):
         await until(lambda: lines.of("b") == ["up"])
     assert lines.of("p") == []
     assert children() == []
+
+
+async def test_nothing_starts_before_what_comes_before(children: Children) -> None:
+    lines = Lines()
+    refused = ForebayError("the cluster lets nobody in")
+
+    async def refuse() -> None:
+        raise refused
+
+    with pytest.raises(ForebayError) as raised:
+        await Supervisor(plan(program("p", FOREVER)), lines.say).run(refuse, nothing)
+    assert raised.value is refused
+    assert lines.lines == []
+    assert children() == []
+
+
+async def test_a_program_that_cannot_be_run_is_named() -> None:
+    nowhere = Program("p", ["/nowhere/forebay"], BOUND, BOUND)
+    with pytest.raises(ForebayError, match=r"^p cannot be run: No such file or directory$"):
+        await Supervisor(plan(nowhere), Lines().say).run(nothing, nothing)
 
 
 async def test_it_can_be_stopped_before_anything_has_started(children: Children) -> None:
@@ -237,7 +391,7 @@ async def test_it_can_be_stopped_before_anything_has_started(children: Children)
 async def test_a_failure_from_outside_stops_everything_and_is_raised() -> None:
     lines = Lines()
     supervisor = Supervisor(plan(program("p", SAYS_HOW_IT_ENDS.format(delay=0))), lines.say)
-    running_it = asyncio.create_task(supervisor.run(nothing))
+    running_it = asyncio.create_task(supervisor.run(nothing, nothing))
     await until(lambda: lines.of("p") == ["up"])
     supervisor.fail(ForebayError("the app is broken"))
     with pytest.raises(ForebayError, match="the app is broken"):
@@ -247,15 +401,19 @@ async def test_a_failure_from_outside_stops_everything_and_is_raised() -> None:
 
 SUPERVISES = """
 import asyncio, sys
-from forebay_cli.supervisor import Plan, Program, Supervisor
+from forebay_cli.child import Program
+from forebay_cli.supervisor import Plan, Supervisor
 
 child = "from forebay_cli.lifetime import end_with_parent\\nend_with_parent(grace=0.2)\\n" + sys.argv[1]
-programs = [Program(name, [sys.executable, "-c", child], stop_within=30) for name in "pq"]
+programs = [Program(name, [sys.executable, "-c", child], 30, 30) for name in "pq"]
 
 async def nothing():
     pass
 
-asyncio.run(Supervisor(Plan(None, programs, []), lambda name, line: print(name, line, flush=True)).run(nothing))
+def say(name, line):
+    print(name, line, flush=True)
+
+asyncio.run(Supervisor(Plan(None, programs, []), say).run(nothing, nothing))
 """
 
 

@@ -7,14 +7,18 @@ import signal
 import socket
 import subprocess
 import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from tests.cli.shell import APP, BOUND, Shell, Up, environment
-from tests.support.brokers import Kafka
+from tests.support.brokers import Broker, Kafka
 from tests.support.ports import free_ports
 
 
@@ -40,14 +44,19 @@ def arguments(kafka: Kafka, namespace: str, ports: list[int]) -> list[str]:
     ]
 
 
-def greet(port: int) -> str:
-    connection = HTTPConnection("127.0.0.1", port, timeout=30)
-    connection.request("POST", "/v1/greet", json.dumps({"name": "you"}), {"Content-Type": "application/json"})
+def call(port: int, operation: str, **request: object) -> tuple[int, Any]:
+    connection = HTTPConnection("127.0.0.1", port, timeout=BOUND)
+    connection.request("POST", f"/v1/{operation}", json.dumps(request), {"Content-Type": "application/json"})
     response = connection.getresponse()
-    answer = response.read()
+    answer = json.loads(response.read())
     connection.close()
-    assert response.status == 200, answer
-    return str(json.loads(answer)["text"])
+    return response.status, answer
+
+
+def greet(port: int) -> str:
+    status, answer = call(port, "greet", name="you")
+    assert status == 200, answer
+    return str(answer["text"])
 
 
 def gone(processes: list[psutil.Process]) -> bool:
@@ -101,6 +110,134 @@ def test_several_gateways_and_processors_work_side_by_side(folder: Path, argumen
         assert len(set(ports)) == 2
         assert [greet(port) for port in ports] == ["hello you", "hello you"]
         assert up.stop() == 0
+
+
+EVERY_TIER = """
+import logging, logging.config, os
+from dataclasses import dataclass
+from forebay import Forebay
+
+logging.config.dictConfig({"version": 1, "disable_existing_loggers": True, "root": {"level": "CRITICAL"}})
+app = Forebay("tiers")
+
+@dataclass
+class Nothing:
+    pass
+
+@app.operation(tier="interactive", deadline=20.0)
+async def quick(request: Nothing) -> Nothing:
+    return request
+
+@app.operation(tier="standard", deadline=20.0)
+async def usual(request: Nothing) -> Nothing:
+    return request
+
+@app.operation(tier="bulk", deadline=20.0)
+async def long(request: Nothing) -> Nothing:
+    return request
+
+@app.operation(tier="bulk", deadline=12.0)
+async def deadly(request: Nothing) -> Nothing:
+    os._exit(7)
+"""
+
+
+def test_once_ready_calls_to_every_tier_are_answered_at_once_though_the_app_keeps_the_log_for_itself(
+    folder: Path, arguments: list[str], ports: list[int]
+) -> None:
+    (folder / "tiers.py").write_text(EVERY_TIER)
+    with Up(folder, "tiers", *arguments[1:]) as up:
+        up.until_ready()
+        began = time.monotonic()
+        with ThreadPoolExecutor() as pool:
+            answers = list(pool.map(lambda name: call(ports[0], name), ("quick", "usual", "long")))
+        assert answers == [(200, {})] * 3
+        assert time.monotonic() - began < 6.0, "no session timed out and no rebalance was waited for"
+
+
+def test_a_job_that_ends_its_process_ends_neither_the_other_tiers_nor_forebay_up(
+    folder: Path, arguments: list[str], ports: list[int]
+) -> None:
+    (folder / "tiers.py").write_text(EVERY_TIER)
+    with Up(folder, "tiers", *arguments[1:]) as up, ThreadPoolExecutor() as pool:
+        up.until_ready()
+        deadly = pool.submit(call, ports[0], "deadly")
+        up.until(lambda: up.count("processor-1 ended with exit code 7; starting it again"))
+        status, answer = deadly.result(BOUND)
+        assert status == 504, answer
+        assert call(ports[0], "quick") == (200, {})
+        assert call(ports[0], "long") == (200, {})
+        assert up.stop() == 0
+
+
+def test_several_apps_run_side_by_side(folder: Path, arguments: list[str], ports: list[int]) -> None:
+    (folder / "tiers.py").write_text(EVERY_TIER)
+    with Up(folder, "tiers", *arguments) as up:
+        up.until_ready()
+        assert "operations of greetings: convert, greet\n" in up.output
+        assert "operations of tiers: deadly, long, quick, usual\n" in up.output
+        assert greet(ports[0]) == "hello you"
+        assert call(ports[0], "quick") == (200, {})
+        assert {line.split(" | ")[0].strip() for line in up.output.splitlines()} == {
+            "forebay",
+            "gateway-1",
+            "processor-greetings-1",
+            "processor-tiers-1",
+        }
+        assert up.stop() == 0
+
+
+def test_an_app_that_is_broken_while_it_runs_is_tried_until_it_is_mended(
+    folder: Path, arguments: list[str], ports: list[int]
+) -> None:
+    with Up(folder, *arguments) as up:
+        up.until_ready()
+        (folder / "greetings.py").write_text("")
+        up.child("processor").kill()
+        up.until(lambda: up.count("processor-1 cannot start: app 'greetings': .*; starting it again in"))
+        (folder / "greetings.py").write_text(APP)
+        up.until(lambda: up.count(r"^processor-1 \| .* runs ") == 2)
+        assert greet(ports[0]) == "hello you"
+
+
+def test_a_cluster_that_is_not_there_yet_is_waited_for(
+    own_broker: Callable[[], Broker], folder: Path, arguments: list[str], ports: list[int]
+) -> None:
+    broker = own_broker()
+    broker.kill()
+    arguments[arguments.index("--bootstrap-servers") + 1] = broker.bootstrap_servers
+    with Up(folder, *arguments) as up:
+        up.until(lambda: up.count(rf"^forebay     \| waiting for the cluster: .*{broker.bootstrap_servers}"))
+        broker.start()
+        up.until_ready()
+        assert greet(ports[0]) == "hello you"
+        assert up.count("waiting for the cluster") == 1
+        assert up.stop() == 0
+
+
+def test_it_can_be_stopped_while_it_waits_for_a_cluster(folder: Path, arguments: list[str]) -> None:
+    arguments[arguments.index("--bootstrap-servers") + 1] = "127.0.0.1:1"
+    with Up(folder, *arguments) as up:
+        up.until(lambda: up.count("waiting for the cluster"))
+        assert up.stop() == 0
+        assert "processor" not in up.output
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ("", "apps 'others' and 'greetings' are both named 'greetings'"),
+        ('Forebay("others")', "operation 'convert' is declared by app 'others' and by app 'greetings'"),
+    ],
+)
+def test_apps_that_cannot_run_side_by_side_are_refused(
+    folder: Path, arguments: list[str], change: str, sentence: str
+) -> None:
+    (folder / "others.py").write_text(APP.replace('Forebay("greetings")', change) if change else APP)
+    result = Shell(folder).forebay("up", "others", *arguments)
+    assert result.returncode == 2
+    assert sentence in result.stderr
+    assert result.stderr.count("\n") == 1
 
 
 def test_nothing_outlives_it_even_when_it_is_killed(folder: Path, arguments: list[str]) -> None:
