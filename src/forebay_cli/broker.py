@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -12,45 +11,17 @@ from forebay_cli.lifetime import end_with_parent
 from forebay_cli.service import needs_extra
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from types import FrameType
 
     from forebay.settings import Settings
 
-Port = Annotated[
-    int | None,
-    typer.Option(
-        "--port",
-        help="The port that clients connect to, by default 9092; several nodes take the ports after it, too.",
-        show_default=False,
-    ),
-]
-DataDir = Annotated[
-    Path | None,
-    typer.Option(
-        "--data-dir",
-        help="The broker keeps its data in 'broker' in this folder; by default .forebay.",
-        show_default=False,
-    ),
-]
-Heap = Annotated[
-    str, typer.Option("--heap", help="The most memory for Java's objects, in each node; the process takes more.")
-]
-Nodes = Annotated[
-    int,
-    typer.Option(
-        "--nodes",
-        help="How many nodes the cluster has: 1, or 3 or 5 to try out what clients do when one fails.",
-        min=1,
-        max=5,
-    ),
-]
-
 
 def broker(
-    port: Port = None,
-    nodes: Nodes = 1,
-    data_dir: DataDir = None,
-    heap: Heap = "512m",
+    port: options.OwnPort = None,
+    nodes: options.Nodes = 1,
+    data_dir: options.BrokerDataDir = None,
+    heap: options.Heap = "512m",
     config: options.Config = None,
     exit_with_parent: options.ExitWithParent = False,
 ) -> None:

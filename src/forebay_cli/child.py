@@ -26,6 +26,9 @@ SUPERVISOR = "forebay"
 SENTENCE = "forebay: "
 """What a command's own error begins with."""
 
+WARNING = "forebay: warning: "
+"""What a command's warning begins with, which is not why it ends."""
+
 REMIND_AFTER = 5.0
 """Seconds after which a program that is not ready is mentioned for the first time."""
 REMIND_EVERY = 15.0
@@ -193,7 +196,6 @@ class Child:
     def _take_news(self, news: News) -> None:
         self._status = news.get("STATUS", self._status)
         if news.get("READY") == "1":
-            self._sentence = ""  # what it says during its start is not why it ends later
             self.program.policy.ready()
             self._ready.set()
 
@@ -218,7 +220,7 @@ class Child:
 
     def _line(self, line: bytes) -> None:
         text = line.decode(errors="replace").rstrip("\r")
-        if text.startswith(SENTENCE):
+        if text.startswith(SENTENCE) and not text.startswith(WARNING):
             self._sentence = text.removeprefix(SENTENCE)
         self._say(self.program.name, text)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import typer
 
@@ -87,12 +87,9 @@ class Listed:
 
 
 def operations(
-    app: Annotated[
-        str | None,
-        typer.Option("--app", metavar="MODULE:ATTR", help="List what this app declares; needs no cluster."),
-    ] = None,
+    app: options.DeclaredBy = None,
     app_dir: options.AppDir = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Write JSON, with the Avro schemas.")] = False,
+    as_json: options.AsJson = False,
     bootstrap_servers: options.BootstrapServers = None,
     namespace: options.Namespace = None,
     config: options.Config = None,

@@ -44,6 +44,36 @@ BrokerPort = Annotated[int | None, _flag("--broker-port", "The port of the broke
 DataDir = Annotated[Path | None, _flag("--data-dir", "The folder for the broker's data; by default .forebay.")]
 Gateways = Annotated[int, typer.Option("--gateways", min=1, help="How many gateways, each with ports of its own.")]
 Processors = Annotated[int, typer.Option("--processors", min=1, help="How many processors each app gets.")]
+OwnPort = Annotated[
+    int | None,
+    _flag("--port", "The port that clients connect to, by default 9092; several nodes take the ports after it, too."),
+]
+"""The port of the broker, as ``forebay broker`` itself calls it."""
+BrokerDataDir = Annotated[
+    Path | None, _flag("--data-dir", "The broker keeps its data in 'broker' in this folder; by default .forebay.")
+]
+Heap = Annotated[
+    str, typer.Option("--heap", help="The most memory for Java's objects, in each node; the process takes more.")
+]
+Nodes = Annotated[
+    int,
+    typer.Option(
+        "--nodes",
+        help="How many nodes the cluster has: 1, or 3 or 5 to try out what clients do when one fails.",
+        min=1,
+        max=5,
+    ),
+]
+Apply = Annotated[bool, typer.Option("--apply", help="Create the topics that are missing.")]
+DeclaredBy = Annotated[
+    str | None,
+    typer.Option("--app", metavar="MODULE:ATTR", help="List what this app declares; needs no cluster."),
+]
+TopicsOf = Annotated[
+    list[str] | None,
+    typer.Option("--app", metavar="MODULE:ATTR", help="Look at this app's topics too; several times for several."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Write JSON, with the Avro schemas.")]
 ExitWithParent = Annotated[
     bool, typer.Option("--exit-with-parent", help="End when the process that started this one ends.", hidden=True)
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -18,11 +18,8 @@ if TYPE_CHECKING:
 
 
 def topics(
-    apply: Annotated[bool, typer.Option("--apply", help="Create the topics that are missing.")] = False,
-    app: Annotated[
-        list[str] | None,
-        typer.Option("--app", metavar="MODULE:ATTR", help="Look at this app's topics too; several times for several."),
-    ] = None,
+    apply: options.Apply = False,
+    app: options.TopicsOf = None,
     app_dir: options.AppDir = None,
     bootstrap_servers: options.BootstrapServers = None,
     namespace: options.Namespace = None,

@@ -193,15 +193,10 @@ async def test_a_program_that_the_cluster_does_not_answer_is_never_given_up() ->
     assert {line.partition(";")[0] for line in lines.of("forebay")} == {"p ended with exit code 75"}
 
 
-async def test_what_a_program_said_while_it_started_is_not_taken_for_the_cause_of_its_end() -> None:
-    lines = Lines()
-    code = (
-        READY
-        + "import os, time\nprint('forebay: nobody answers yet', flush=True)\nready()\ntime.sleep(0.1)\nos._exit(2)"
-    )
-    async with running(plan(program("p", code)), lines):
-        await until(lambda: lines.of("forebay"))
-    assert lines.of("forebay")[0].startswith("p ended with exit code 2; starting it again")
+async def test_a_warning_is_not_taken_for_the_cause_of_an_end() -> None:
+    code = "print('forebay: warning: FOREBAY_SLOT is no setting', flush=True)\nraise SystemExit(2)"
+    with pytest.raises(ConfigurationError, match=r"^p cannot start: see its last lines above$"):
+        await Supervisor(plan(program("p", code)), Lines().say).run(nothing, nothing)
 
 
 async def test_a_users_mistake_is_not_tried_again_and_its_sentence_is_shown() -> None:
