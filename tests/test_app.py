@@ -17,18 +17,17 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-import py_avro_schema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay import Forebay, Job
+from forebay import DecimalMeta, Forebay, Job
 from forebay.app import Body, ExecutionMode, Operation, load_app
 from forebay.codec import Schema
 from forebay.errors import AppError, CodecError
 from forebay_gateway.payloads import PayloadCodec
 
-Price = Annotated[Decimal, py_avro_schema.DecimalMeta(precision=9, scale=2)]
+Price = Annotated[Decimal, DecimalMeta(precision=9, scale=2)]
 
 
 class Tint(enum.Enum):
@@ -466,6 +465,15 @@ def module(folder: Path, name: str, text: str) -> None:
     (folder / f"{name}.py").write_text(textwrap.dedent(text))
 
 
+WRONG = """
+from forebay import Forebay
+app = Forebay("faulty")
+{}
+def greet(name: bytes) -> bytes:
+    return name
+"""
+
+
 @pytest.mark.parametrize("reference", ["greetings_module", "greetings_module:app", "greetings_module:"])
 def test_an_app_is_found_by_module_and_attribute(folder: Path, reference: str) -> None:
     module(folder, "greetings_module", GREETINGS)
@@ -491,7 +499,10 @@ def test_an_app_may_be_part_of_a_package(folder: Path) -> None:
         ("no_such_module", "there is no module 'no_such_module' in "),
         ("no_such_package.web:app", "there is no module 'no_such_package.web' in "),
         ("greetings_module:missing", "'missing' in module 'greetings_module' is nothing, not a Forebay app"),
-        ("greetings_module:number", "'number' in module 'greetings_module' is a int, not a Forebay app"),
+        (
+            "greetings_module:number",
+            "'number' in module 'greetings_module' is of type int, not a Forebay app; there is 'app' and 'empty'",
+        ),
         ("greetings_module:empty", "declares no operations"),
         ("broken_module", "needs the module 'no_such_dependency', which is not installed"),
         ("", "is not the name of a module"),
@@ -516,7 +527,52 @@ def test_an_operation_that_is_declared_wrongly_is_told_as_such(folder: Path) -> 
         load_app("wrong_module", folder)
 
 
-def test_a_module_that_fails_fails_with_its_own_error(folder: Path) -> None:
-    module(folder, "failing_module", "1 / 0")
-    with pytest.raises(ZeroDivisionError):
-        load_app("failing_module", folder)
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("1 / 0", " cannot be imported: ZeroDivisionError: division by zero (faulty.py:1)"),
+        ("import helper\nhelper.divide(0)", ": ZeroDivisionError: division by zero (helper.py:2, from faulty.py:2)"),
+        ("x = 1\ndef f(:\n    pass", " cannot be imported: invalid syntax (faulty.py:2: def f(:)"),
+        ("import sys\nsys.exit('no')", " cannot be imported: it ends the process with exit('no') (faulty.py:2)"),
+        ("import no_such_dependency", " needs the module 'no_such_dependency', which is not installed (faulty.py:1)"),
+        ("from helper import nothing", " cannot be imported: ImportError: cannot import name 'nothing'"),
+        ("raise RuntimeError('two\\nlines')", ": RuntimeError: two lines (faulty.py:1)"),
+        ("raise KeyError", ": KeyError (faulty.py:1)"),
+        ("def __getattr__(name):\n    return 1 / 0", ": ZeroDivisionError: division by zero (faulty.py:2)"),
+        (
+            WRONG.format("@app.operation"),
+            ": operation 'greet': write @app.operation() above it, with parentheses (faulty.py:4)",
+        ),
+        (
+            WRONG.format("@app.operation('hi')"),
+            "give its arguments by name: name, tier, deadline, cpu, ",
+        ),
+        (
+            WRONG.format("@app.operation(teir=1)"),
+            "there is no argument 'teir'; did you mean 'tier'? (faulty.py:4)",
+        ),
+        (WRONG.format("@app.operation(x=3)"), "there is no argument 'x'; it takes name, tier, "),
+        (
+            WRONG.format("@app.operation(tier='x')"),
+            ": operation 'greet': tier 'x' is none of interactive, standard, bulk",
+        ),
+        (
+            WRONG.format("@app.operation(name='jobs')"),
+            ": operation 'jobs': /v1/jobs is Forebay's own; give it another name",
+        ),
+    ],
+)
+def test_a_mistake_in_an_app_is_a_sentence_with_its_lines(folder: Path, text: str, said: str) -> None:
+    (folder / "helper.py").write_text("def divide(n):\n    return 1 / n\n")
+    (folder / "faulty.py").write_text(text)
+    with pytest.raises(AppError) as caught:
+        load_app("faulty", folder)
+    assert str(caught.value).startswith("app 'faulty'")
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_ctrl_c_while_an_app_is_imported_is_no_mistake_of_its(folder: Path) -> None:
+    (folder / "slow.py").write_text("raise KeyboardInterrupt")
+    with pytest.raises(KeyboardInterrupt):
+        load_app("slow", folder)

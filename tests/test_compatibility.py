@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay import compatibility
-from forebay.codec import Schema
+from forebay.codec import ABSENT, ABSENT_SYMBOL, Schema
 
 Type = Any
 INSTANT = {"type": "long", "logicalType": "timestamp-millis"}
@@ -116,6 +116,32 @@ REFUSED = {
         "price",
         "decimal(9, 2)",
     ),
+    "text becomes bytes": (record(field("a", "string")), record(field("a", "bytes")), "a", "from string to bytes"),
+    "optional text becomes bytes": (
+        record(field("a", ["null", "string"])),
+        record(field("a", ["null", "bytes"])),
+        "a",
+        "from string to bytes",
+    ),
+    "items of text become bytes": (
+        record(field("a", {"type": "map", "values": "string"})),
+        record(field("a", {"type": "map", "values": "bytes"})),
+        "a[]",
+        "from string to bytes",
+    ),
+    "text or bytes becomes text": (record(field("a", ["string", "bytes"])), record(field("a", ["string"])), "a", ""),
+    "a required field may be absent": (
+        record(field("a", "int")),
+        record(field("a", [ABSENT, "int"], default=ABSENT_SYMBOL)),
+        "a",
+        "",
+    ),
+    "a symbol comes where only the new version has a default": (
+        record(field("tint", COLOUR)),
+        record(field("tint", {**MORE_COLOURS, "default": "RED"})),
+        "tint",
+        "'_missing_'",
+    ),
     "the whole gets another name": (record(ID), record(ID, name="Order"), "(the whole)", "name"),
 }
 
@@ -146,6 +172,14 @@ FINE = {
     "a symbol comes where there is a default": (
         record(field("tint", {**COLOUR, "default": "RED"})),
         record(field("tint", {**MORE_COLOURS, "default": "RED"})),
+    ),
+    "an optional number gets a default": (
+        record(field("a", ["long", "double"])),
+        record(field("a", ["double", "long"], default=1.5)),
+    ),
+    "a field that may be absent comes": (
+        record(ID),
+        record(ID, field("a", [ABSENT, "int"], default=ABSENT_SYMBOL)),
     ),
     "a type that holds itself": (
         record(field("node", NODE)),

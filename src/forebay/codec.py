@@ -6,19 +6,35 @@ Reading and writing a body is fastavro's; what is added here is the header, and 
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterable
 from io import BytesIO
 from typing import Any
 
 import fastavro
+import fastavro.read
 from fastavro.schema import fingerprint, to_parsing_canonical_form
+from msgspec import UNSET
 
 from forebay.errors import TruncatedMessage, UnknownFingerprint, UnreadableBody, WrongMarker
+from forebay.recursion import BoundedReader, TooDeep
 
 MARKER = b"\xc3\x01"
 HEADER_SIZE = 10
 """Bytes before the body: the marker and the fingerprint."""
+
+ABSENT_NAME = "Forebay.Absent"
+"""Full name of the type that stands in a union for a value that was not given; no app has such a namespace."""
+ABSENT_SYMBOL = "__absent__"
+ABSENT = {
+    "type": "enum",
+    "name": "Absent",
+    "namespace": "Forebay",
+    "symbols": [ABSENT_SYMBOL],
+    "logicalType": "absent",
+}
+"""The type itself. It is read as `msgspec.UNSET`."""
 
 
 class Schema:
@@ -28,6 +44,9 @@ class Schema:
         text: the schema as JSON.
         logical: whether logical types are turned into Python's (``datetime``, ``Decimal``, …). Without, an instant
             stays the integer that is on the wire, which spares the hot path a conversion each way.
+        fill_defaults: whether a field that a writer did not know is read as its default. Without, it is read as
+            `msgspec.UNSET`, for a reader who fills it in himself: fastavro takes a default as the schema's text has it,
+            which is wrong for bytes and all logical types.
 
     Attributes:
         text: the schema as JSON, as it was given.
@@ -40,15 +59,18 @@ class Schema:
         fastavro.schema.SchemaParseException: it is JSON, but not an Avro schema.
     """
 
-    __slots__ = ("_header", "fingerprint", "name", "parsed", "text")
+    __slots__ = ("_fill_defaults", "_header", "_reader", "_target", "fingerprint", "name", "parsed", "text")
 
-    def __init__(self, text: str, *, logical: bool = True) -> None:
+    def __init__(self, text: str, *, logical: bool = True, fill_defaults: bool = True) -> None:
         source = json.loads(text)
         self.text = text
         self.fingerprint = bytes.fromhex(fingerprint(to_parsing_canonical_form(source), "CRC-64-AVRO"))
         self.parsed = fastavro.parse_schema(source if logical else _without_logical_types(source))
         self.name = self.parsed["name"] if isinstance(self.parsed, dict) and "name" in self.parsed else str(source)
         self._header = MARKER + self.fingerprint
+        self._reader = BoundedReader(self.parsed)
+        self._fill_defaults = fill_defaults
+        self._target: Any = None
 
     def encode(self, value: Any) -> bytes:
         """Return ``value`` as a single object.
@@ -81,13 +103,15 @@ class Schema:
         source.seek(offset)
         try:
             if writer is None or writer.fingerprint == self.fingerprint:
-                value = fastavro.schemaless_reader(source, self.parsed, None)
+                value = self._reader.read(source)
             else:
-                value = fastavro.schemaless_reader(source, writer.parsed, self.parsed)
-        except (
-            Exception
-        ) as error:  # fastavro has no error type of its own: any of a dozen built-in ones means the same here
-            reason = "it ends too early" if isinstance(error, EOFError) else f"{type(error).__name__}: {error}"
+                value = writer._reader.read(source, self._resolution_target())
+        except Exception as error:
+            # fastavro has no error type of its own: any of a dozen built-in ones means the same here
+            if isinstance(error, TooDeep):
+                reason = str(error)
+            else:
+                reason = "it ends too early" if isinstance(error, EOFError) else f"{type(error).__name__}: {error}"
             raise UnreadableBody(
                 f"body of {len(data) - offset} bytes does not fit the schema of {self.name}: {reason}"
             ) from error
@@ -97,6 +121,12 @@ class Schema:
                 f"{len(data) - source.tell()} bytes are left over"
             )
         return value
+
+    def _resolution_target(self) -> Any:
+        """Return this schema as others are resolved to it; made when it is needed first."""
+        if self._target is None:
+            self._target = _resolution_target(self.parsed, self._fill_defaults)
+        return self._target
 
 
 class SchemaSet:
@@ -139,9 +169,43 @@ class SchemaSet:
         return self.reader.decode_body(data, writer=self.writer(data[2:HEADER_SIZE]), offset=HEADER_SIZE)
 
 
+_WIDENING = ("int", "long", "float", "double")
+"""Each of these types can be read as any after it, which must not happen where a union has the very one."""
+
+
+def _resolution_target(parsed: Any, fill_defaults: bool) -> Any:
+    """Return a schema as others are to be resolved to it.
+
+    fastavro reads a value as the first branch of a union that can hold it, so narrow types of numbers come first.
+    """
+    target = BoundedReader(fastavro.parse_schema(copy.deepcopy(parsed)))
+    for record in target.records:
+        for field in record["fields"]:
+            _put_narrow_types_first(field["type"])
+            if "default" in field and not fill_defaults:
+                field["default"] = UNSET
+    return target.parsed
+
+
+def _put_narrow_types_first(schema: Any) -> None:
+    if isinstance(schema, list):
+        schema.sort(key=lambda branch: _WIDENING.index(branch) if branch in _WIDENING else -1)
+        for branch in schema:
+            _put_narrow_types_first(branch)
+    elif isinstance(schema, dict) and schema["type"] in ("array", "map"):
+        _put_narrow_types_first(schema["items" if schema["type"] == "array" else "values"])
+
+
 def _without_logical_types(schema: Any) -> Any:
     if isinstance(schema, dict):
         return {key: _without_logical_types(value) for key, value in schema.items() if key != "logicalType"}
     if isinstance(schema, list):
         return [_without_logical_types(entry) for entry in schema]
     return schema
+
+
+def _read_absent(*_: Any) -> Any:
+    return UNSET
+
+
+fastavro.read.LOGICAL_READERS["enum-absent"] = _read_absent

@@ -1,15 +1,17 @@
 """Whether two versions of a schema can live side by side: each must be able to read what the other writes.
 
-The rules are the Avro specification's, "Schema Resolution", as Apache Avro's own checker applies them. It does not look
-at logical types, so that is done here: two that differ would turn the same bytes into different values.
+The rules are the Avro specification's, "Schema Resolution", as Apache Avro's own checker applies them. Two more are
+here, because values would change in silence: the checker does not look at logical types, and it lets text and bytes be
+read as each other, which in JSON are the text itself and base64.
 """
 
 from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import avro.schema
 from avro.compatibility import ReaderWriterCompatibilityChecker, SchemaCompatibilityType, lookup_writer_field
@@ -18,7 +20,21 @@ _Place = tuple[str, str]
 """Path of a field, and which of the types that may stand there."""
 
 _FAMILY = {"int": "number", "long": "number", "string": "text", "bytes": "text"}
-"""Types of which one can be read as the other, so that two logical types of them can meet."""
+"""Types of which one can be read as the other."""
+
+_ENUM_ADVICE = (
+    "an enum may gain or lose symbols once the version before says what an unknown one becomes, by a '_missing_' that "
+    "returns a member; otherwise declare the operation under another name"
+)
+
+_WHOLE = "(the whole)"
+
+
+class _Meaning(NamedTuple):
+    """What a value is beyond its bytes: the type of Avro, and the logical type or ``none``."""
+
+    base: str
+    logical: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +65,10 @@ def check(old: str, new: str) -> Incompatibility | None:
             reason = f"the {reader} version cannot read what the {writer} one writes: {', '.join(kinds)}"
             if details:
                 reason += f" ({'; '.join(details)})"
-            return Incompatibility(" and ".join(fields) or "(the whole)", reason)
-    return _compare_logical_types(json.loads(old), json.loads(new))
+            if "missing enum symbols" in kinds:
+                reason += f"; {_ENUM_ADVICE}"
+            return Incompatibility(" and ".join(fields) or _WHOLE, reason)
+    return _compare_meanings(json.loads(old), json.loads(new))
 
 
 def _compare(reader: Any, writer: Any) -> Any:
@@ -94,42 +112,52 @@ def _branch(schema: Any) -> tuple[str, str | None]:
     return schema.type, getattr(schema, "name", None)
 
 
-def _compare_logical_types(old: Any, new: Any) -> Incompatibility | None:
-    before, after = _logical_types(old, {}), _logical_types(new, {})
+def _compare_meanings(old: Any, new: Any) -> Incompatibility | None:
+    before, after = _meanings(old, {}), _meanings(new, {})
     for place in sorted(before.keys() & after.keys()):
         if before[place] != after[place]:
             path, _ = place
-            return Incompatibility(path, f"its logical type changes from {before[place]} to {after[place]}")
+            gone = min(before[place] - after[place] or before[place])
+            come = min(after[place] - before[place] or after[place])
+            what = "logical type" if gone.logical != come.logical else "type"
+            old_name, new_name = (gone.logical, come.logical) if what == "logical type" else (gone.base, come.base)
+            return Incompatibility(path or _WHOLE, f"its {what} changes from {old_name} to {new_name}")
     return None
 
 
-def _logical_types(schema: Any, named: dict[str, Any], path: str = "", namespace: str = "") -> dict[_Place, str]:
-    """Return the logical type of every place in a schema that has or could have one."""
+def _meanings(schema: Any, named: dict[str, Any], path: str = "", namespace: str = "") -> dict[_Place, set[_Meaning]]:
+    """Return what the bytes at every place in a schema mean that is not a record, an array or a map."""
     if isinstance(schema, list):
-        branches = [_logical_types(branch, named, path, namespace) for branch in schema]
-        return {place: logical_type for branch in branches for place, logical_type in branch.items()}
+        return _merge(_meanings(branch, named, path, namespace) for branch in schema)
     if isinstance(schema, str):
         known = named.get(schema) or named.get(f"{namespace}.{schema}")
         if known is None:
-            return {(path, _FAMILY.get(schema, schema)): "none"}
+            return {(path, _FAMILY.get(schema, schema)): {_Meaning(schema, "none")}}
         # a record is looked into where it is defined, and once: it may hold itself
-        return {} if known["type"] == "record" else _logical_types(known, named, path, namespace)
+        return {} if known["type"] == "record" else _meanings(known, named, path, namespace)
     kind = schema["type"]
     if isinstance(kind, dict | list):
-        return _logical_types(kind, named, path, namespace)
+        return _meanings(kind, named, path, namespace)
     if "name" in schema:
         space, _, name = schema["name"].rpartition(".")
         namespace = space or schema.get("namespace", namespace)
         named[f"{namespace}.{name}"] = schema
     if kind == "record":
-        found: dict[_Place, str] = {}
-        for field in schema["fields"]:
-            inner = f"{path}.{field['name']}" if path else field["name"]
-            found |= _logical_types(field["type"], named, inner, namespace)
-        return found
+        return _merge(
+            _meanings(field["type"], named, f"{path}.{field['name']}" if path else field["name"], namespace)
+            for field in schema["fields"]
+        )
     if kind in ("array", "map"):
-        return _logical_types(schema["items" if kind == "array" else "values"], named, f"{path}[]", namespace)
-    return {(path, _FAMILY.get(kind, kind)): _logical_type(schema)}
+        return _meanings(schema["items" if kind == "array" else "values"], named, f"{path}[]", namespace)
+    return {(path, _FAMILY.get(kind, kind)): {_Meaning(kind, _logical_type(schema))}}
+
+
+def _merge(parts: Iterable[dict[_Place, set[_Meaning]]]) -> dict[_Place, set[_Meaning]]:
+    merged: dict[_Place, set[_Meaning]] = {}
+    for part in parts:
+        for place, meanings in part.items():
+            merged.setdefault(place, set()).update(meanings)
+    return merged
 
 
 def _logical_type(schema: dict[str, Any]) -> str:

@@ -22,8 +22,8 @@ from forebay.errors import (
     PayloadMalformed,
     UnreadableBody,
 )
+from forebay.recursion import MAX_DEPTH
 from forebay_gateway.payloads import PayloadCodec
-from forebay_gateway.payloads.nodes import MAX_DEPTH
 
 Json = Any
 NODE = {
@@ -67,6 +67,8 @@ CHAIN = {"value": 1, "next": {"value": 2, "next": None}}
 PRICE = {"type": "bytes", "logicalType": "decimal", "precision": 6, "scale": 2}
 FIXED_PRICE = {**PRICE, "type": "fixed", "name": "Price", "size": 4}
 A_PRICE = "expected a decimal number, as a number or a string, of at most 4 digits before the point and 2 after it"
+A_DOUBLE = "expected a whole number that a double can hold"
+A_TIME = "expected a time of day without a time zone, such as 08:30:00"
 INSTANT = {"type": "long", "logicalType": "timestamp-millis"}
 UUID_TEXT = "01234567-89ab-cdef-0123-456789abcdef"
 
@@ -106,6 +108,9 @@ FITS: list[tuple[Json, Json, Any, Json]] = [
     ("float", 0.5, 0.5, 0.5),
     ("double", 3, 3.0, 3.0),
     ("double", 10**30, 1e30, 1e30),
+    ("double", 2**53 + 2, 2.0**53 + 2, 2.0**53 + 2),
+    ("double", 1152921504606847000, 2.0**60, 2.0**60),
+    ({"type": "array", "items": "double"}, [2**60, 0.5], [2.0**60, 0.5], [2.0**60, 0.5]),
     ("double", -2.5e-300, -2.5e-300, -2.5e-300),
     ("string", "Grüße 🌊\x00", "Grüße 🌊\x00", "Grüße 🌊\x00"),
     ("bytes", "AP/+", b"\x00\xff\xfe", "AP/+"),
@@ -119,7 +124,7 @@ FITS: list[tuple[Json, Json, Any, Json]] = [
     ({"type": "map", "values": INSTANT}, {}, {}, {}),
     (
         INSTANT,
-        "2026-01-31T08:30:00.123456+02:00",
+        "2026-01-31T08:30:00.123000+02:00",
         datetime(2026, 1, 31, 6, 30, 0, 123000, UTC),
         "2026-01-31T06:30:00.123000Z",
     ),
@@ -144,7 +149,7 @@ FITS: list[tuple[Json, Json, Any, Json]] = [
     ),
     ({"type": "int", "logicalType": "date"}, "1815-12-10", date(1815, 12, 10), "1815-12-10"),
     ({"type": "int", "logicalType": "time-millis"}, "08:30:00.5", time(8, 30, 0, 500000), "08:30:00.500000"),
-    (long("time-micros"), "23:59:59.9999999", time(23, 59, 59, 999999), "23:59:59.999999"),
+    (long("time-micros"), "23:59:59.999999000", time(23, 59, 59, 999999), "23:59:59.999999"),
     ({"type": "string", "logicalType": "uuid"}, UUID_TEXT.upper(), UUID(UUID_TEXT), UUID_TEXT),
     (fixed(16, logicalType="uuid"), UUID_TEXT, UUID(UUID_TEXT), UUID_TEXT),
     (fixed(2, logicalType="uuid"), "AAA=", bytes(2), "AAA="),
@@ -278,7 +283,10 @@ def test_a_record_may_default_to_one_of_its_own_type() -> None:
         (["long", "double"], "5.5", 1, 5.5),
         (["long", "double"], "5.0", 1, 5.0),
         (["long", "double"], "1" + "0" * 30, 1, 1e30),
-        (["double", "long"], "5", 0, 5.0),
+        (["double", "long"], "5", 1, 5),
+        (["double", "long"], "5.0", 0, 5.0),
+        ([PRICE, "long"], "5", 1, 5),
+        (["long", "double"], "9007199254740993", 0, 9007199254740993),
         (["float", "double"], "0.5", 0, 0.5),
         (["float", "double"], "1e300", 1, 1e300),
         (["int", PRICE], "1.25", 1, "1.25"),
@@ -340,11 +348,22 @@ def test_a_union_takes_the_first_branch_that_fits_and_writes_that_one(
             "expected a number from -1.79769e+308 to 1.79769e+308, found -Infinity",
         ),
         ("double", '"NaN"', "", "expected a number, found a string"),
+        ("double", "9007199254740993", "", f"{A_DOUBLE}, found 9007199254740993"),
+        ("double", "-9007199254740993", "", f"{A_DOUBLE}, found -9007199254740993"),
+        ("double", "1" * 400, "", "expected a number from -1.79769e+308 to 1.79769e+308, found a much larger number"),
+        (["null", "double"], "9007199254740993", "", f"{A_DOUBLE}, found 9007199254740993"),
+        ({"type": "array", "items": "double"}, "[0.5, 9007199254740993]", "[1]", f"{A_DOUBLE}, found 9007199254740993"),
+        ({"type": "map", "values": "double"}, '{"a": 9007199254740993}', "a", f"{A_DOUBLE}, found 9007199254740993"),
         ("string", "null", "", "expected a string, found null"),
         ("boolean", "0", "", "expected a boolean, found an integer"),
         ("null", "[]", "", "expected null, found an array"),
         ("bytes", '"*"', "", "expected a base64 string, found '*'"),
         ("bytes", '"AAA"', "", "expected a base64 string, found 'AAA'"),
+        ("bytes", '"AAB="', "", "expected a base64 string, found one whose last digit has bits that would be dropped"),
+        ("bytes", '"AB=="', "", "expected a base64 string, found one whose last digit has bits that would be dropped"),
+        ("bytes", '"_-8="', "", "expected a base64 string, found '_-8='"),
+        ("bytes", '"AA AA"', "", "expected a base64 string, found 'AA AA'"),
+        ("bytes", '"AAAA\\n"', "", "expected a base64 string, found 'AAAA\n'"),
         ("bytes", json.dumps("*" * 5000), "", "expected a base64 string, found a string of 5000 characters"),
         (fixed(16), '"AAAA"', "", "expected a base64 string of 16 bytes, found 3 bytes"),
         (fixed(2), '"AAAA"', "", "expected a base64 string of 2 bytes, found 3 bytes"),
@@ -362,6 +381,26 @@ def test_a_union_takes_the_first_branch_that_fits_and_writes_that_one(
             "",
             "expected a timestamp with a time zone, such as 2026-01-31T08:30:00Z, found an integer",
         ),
+        (
+            INSTANT,
+            '"2026-01-31T08:30:00.0005Z"',
+            "",
+            "expected at most 3 digits of a second, found '2026-01-31T08:30:00.0005Z'",
+        ),
+        (
+            long("timestamp-micros"),
+            '"2026-01-31T23:59:59.9999999Z"',
+            "",
+            "expected at most 6 digits of a second, found '2026-01-31T23:59:59.9999999Z'",
+        ),
+        (
+            long("time-micros"),
+            '"08:30:00.0000001"',
+            "",
+            "expected at most 6 digits of a second, found '08:30:00.0000001'",
+        ),
+        (long("time-micros"), '"08:30:00Z"', "", f"{A_TIME}, found '08:30:00Z'"),
+        (long("time-micros"), '"08:30"', "", f"{A_TIME}, found '08:30'"),
         (INSTANT, '"0001-01-01T00:00:00+23:59"', "", "expected a timestamp of the years 1 to 9999 in UTC"),
         (
             long("local-timestamp-millis"),
@@ -386,7 +425,7 @@ def test_a_union_takes_the_first_branch_that_fits_and_writes_that_one(
             PRICE,
             '"1.234"',
             "",
-            f"{A_PRICE}, found 1.234",
+            f"{A_PRICE}, found '1.234'",
         ),
         (
             FIXED_PRICE,
@@ -404,8 +443,13 @@ def test_a_union_takes_the_first_branch_that_fits_and_writes_that_one(
             PRICE,
             '"NaN"',
             "",
-            f"{A_PRICE}, found NaN",
+            f"{A_PRICE}, found 'NaN'",
         ),
+        *(
+            (PRICE, f'"{text}"', "", None)
+            for text in ("1_000", " 1 ", "\u0661", "1.", ".5", "+1", "0x1", "1e", "1\\n", "")
+        ),
+        ([PRICE, "boolean"], '"1_000"', "", f"{A_PRICE}, found '1_000'"),
         (PRICE, "true", "", "expected a decimal number, as a number or a string, found a boolean"),
         (REQUEST, "[]", "", "expected an object, found an array"),
         (REQUEST, "{}", "title", "required field is missing"),

@@ -16,9 +16,8 @@ from typing import Annotated, Literal
 from uuid import UUID
 
 from opentelemetry import trace
-from py_avro_schema import DecimalMeta
 
-from forebay import Forebay, Job, Problem, Reject, RetryAfter
+from forebay import DecimalMeta, Forebay, Job, Problem, Reject, RetryAfter
 
 app = Forebay("roundtrip")
 tracer = trace.get_tracer("roundtrip")

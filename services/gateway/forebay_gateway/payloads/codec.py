@@ -4,20 +4,20 @@
 Avro                      JSON
 ========================  ============================================================================================
 int, long                 a number without fraction or exponent, in range
-float, double             any number in range; NaN and the infinities of a reply are null
+float, double             any number in range; a whole one without exponent only if it is held exactly
 bytes, fixed              base64 with padding; duration too
 enum                      one of the symbols
 record                    an object; a field with a default may be left out, an unknown field is refused
 union                     the value itself, without the name of its branch: see `unions.UnionNode`
-timestamp-…               RFC 3339 with a zone; in a reply it is UTC. Digits beyond the schema's precision are dropped
+timestamp-…               RFC 3339 with a zone; in a reply it is UTC. More digits than the schema has must be 0
 local-timestamp-…         the same without a zone
 date, time-…              ``2026-01-31``, ``08:30:00.5``
 uuid                      the usual text, of a string and of a fixed of 16
-decimal                   a string or a number, taken exactly; in a reply a string
+decimal                   a number, or a string that is one, taken exactly; in a reply a string
 ========================  ============================================================================================
 
 Where an object has the same key twice, the last one counts, as nearly everywhere. A logical type that is not listed,
-such as ``timestamp-nanos``, is the type beneath.
+such as ``timestamp-nanos``, is the type beneath. NaN and the infinities, which no Forebay processor sends, are null.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ import msgspec
 
 from forebay.codec import Schema
 from forebay.errors import InvalidSchema, PayloadInvalid, PayloadMalformed, UnreadableBody
+from forebay.recursion import TooDeep
 from forebay_gateway.payloads.compile import compile_schema
 from forebay_gateway.payloads.explain import MISSING, Mismatch, explain
-from forebay_gateway.payloads.nodes import MAX_DEPTH, Node, ReadState, TooDeep, exact_number
+from forebay_gateway.payloads.nodes import Node, ReadState, exact_number
 
 _POSITION = re.compile(r" \(byte (\d+)\)\Z")
-_TOO_DEEP = f"nested too deeply: a type may recur {MAX_DEPTH} levels deep"
 
 
 class PayloadCodec:
@@ -92,13 +92,13 @@ class PayloadCodec:
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise _malformed(body, error) from None
         except (TooDeep, RecursionError):
-            raise PayloadInvalid("", _TOO_DEEP) from None
+            raise PayloadInvalid("", str(TooDeep())) from None
 
     def _write(self, value: Any) -> bytes:
         try:
             return msgspec.json.encode(value)
-        except RecursionError as error:
-            raise UnreadableBody(f"value of {self._schema.name} is nested too deeply for JSON") from error
+        except (RecursionError, TypeError, ValueError) as error:
+            raise UnreadableBody(f"value of {self._schema.name} cannot be JSON: {error}") from error
 
 
 def _read_untyped(body: bytes) -> Any:

@@ -9,9 +9,10 @@ from typing import Any
 
 from msgspec import UNSET
 
+from forebay.codec import ABSENT
 from forebay_gateway.payloads.containers import Array, Field, Map, Record, RecordReference
 from forebay_gateway.payloads.nodes import Node
-from forebay_gateway.payloads.scalars import make_enum, make_fixed, make_logical, make_primitive
+from forebay_gateway.payloads.scalars import make_absent, make_enum, make_fixed, make_logical, make_primitive
 from forebay_gateway.payloads.unions import UnionNode
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z", re.ASCII)
@@ -53,7 +54,8 @@ class _Compiler:
             case "map":
                 return Map(self._node(attributes["values"]))
             case "enum":
-                return self._keep(attributes["name"], make_enum(attributes))
+                is_absent = attributes.get("logicalType") == ABSENT["logicalType"]
+                return self._keep(attributes["name"], make_absent(attributes) if is_absent else make_enum(attributes))
             case "fixed":
                 return self._keep(attributes["name"], make_logical(attributes) or make_fixed(attributes))
         if base in self._named:

@@ -9,8 +9,9 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
+from forebay.recursion import MAX_DEPTH, TooDeep
 from forebay_gateway.payloads.explain import MapKey, Mismatch, describe_value
-from forebay_gateway.payloads.nodes import MAX_DEPTH, Node, ReadState, Step, ToAvro, TooDeep, read_value
+from forebay_gateway.payloads.nodes import Node, ReadState, Step, ToAvro, read_value
 
 
 class Array(Node):
@@ -24,7 +25,7 @@ class Array(Node):
     def __init__(self, items: Node) -> None:
         self._items = items
         self.json_type = list[items.json_type]  # type: ignore[name-defined]
-        self.to_avro = None if items.to_avro is None else _each_item(items.to_avro)
+        self.to_avro = None if items.to_avro is None else _each_item(items.to_avro, items.only_for)
 
     def child(self, step: Step, name: str = "") -> Node | None:  # noqa: ARG002
         """Return the type of the items."""
@@ -37,8 +38,10 @@ class Array(Node):
         return [self._items.from_default(item) for item in value]
 
 
-def _each_item(to_avro: ToAvro) -> ToAvro:
+def _each_item(to_avro: ToAvro, only_for: type | None) -> ToAvro:
     def convert_items(items: list[Any], state: ReadState) -> list[Any]:
+        if only_for is not None and only_for not in set(map(type, items)):
+            return items
         converted: list[Any] = []
         try:
             for item in items:

@@ -20,9 +20,6 @@ import msgspec
 
 from forebay_gateway.payloads.explain import explain
 
-MAX_DEPTH = 64
-"""Levels of a recursive type that a request may have; fastavro recurs without a bound of its own."""
-
 ToAvro = Callable[[Any, "ReadState"], Any]
 Kind = Literal["null", "boolean", "integer", "number", "string", "array", "object"]
 Step = Literal["field", "item", "value"]
@@ -37,10 +34,6 @@ KIND_OF: dict[type, Kind] = {
     list: "array",
     dict: "object",
 }
-
-
-class TooDeep(Exception):
-    """A value goes deeper than `MAX_DEPTH`."""
 
 
 @dataclass(slots=True)
@@ -69,6 +62,7 @@ class Node:
         json_type: what msgspec reads; ``Any`` if it is deferred.
         python_type: the class of what msgspec reads.
         to_avro: makes of that what fastavro writes; None if there is nothing to do.
+        only_for: the one class of values that ``to_avro`` has something to do for; None if it is all of them.
         plain: whether fastavro finds it in a union with null by itself, and quickly.
     """
 
@@ -79,6 +73,7 @@ class Node:
     python_type: type
     rule: str = ""
     to_avro: ToAvro | None = None
+    only_for: type | None = None
     plain: bool = False
 
     def child(self, step: Step, name: str = "") -> Node | None:  # noqa: ARG002

@@ -20,19 +20,22 @@ class UnionNode(Node):
     branch = "union"
 
     def __init__(self, branches: list[Node]) -> None:
-        self.noun = _any_of(node.noun for node in branches)
-        self.rule = _any_of(node.rule for node in branches)
-        self.kinds = frozenset().union(*(node.kinds for node in branches))
+        given = [node for node in branches if node.kinds]
+        self.noun = _any_of(node.noun for node in given)
+        self.rule = _any_of(node.rule for node in given)
+        self.kinds = frozenset().union(*(node.kinds for node in given))
         self._branches = branches
-        self._by_kind = {kind: [node for node in branches if kind in node.kinds] for kind in self.kinds}
+        self._by_kind = {kind: [node for node in given if kind in node.kinds] for kind in self.kinds}
+        # a whole number is an integer where there is one, wherever it stands
+        self._by_kind.get("integer", []).sort(key=lambda node: "number" in node.kinds)
         self.python_type = object
-        if any(node.deferred for node in branches) or any(len(nodes) > 1 for nodes in self._by_kind.values()):
+        if any(node.deferred for node in given) or any(len(nodes) > 1 for nodes in self._by_kind.values()):
             self.json_type = Any
             self.to_avro = self._choose
             return
-        self.json_type = Union[tuple(node.json_type for node in branches)]  # noqa: UP007
+        self.json_type = Union[tuple(node.json_type for node in given)]  # noqa: UP007
         if not all(node.plain for node in branches):
-            self.to_avro = _branch_by_class({node.python_type: node for node in branches})
+            self.to_avro = _branch_by_class(given)
 
     def child(self, step: Step, name: str = "") -> Node | None:
         """Return the type of a part, which only one branch can have."""
@@ -85,7 +88,11 @@ class UnionNode(Node):
         raise no_branch_matches(attempts)
 
 
-def _branch_by_class(nodes: dict[type, Node]) -> ToAvro:
+def _branch_by_class(branches: list[Node]) -> ToAvro:
+    nodes = {node.python_type: node for node in branches}
+    if float in nodes:
+        nodes[int] = nodes[float] if int not in nodes else nodes[int]
+
     def name_branch(value: Any, state: ReadState) -> Any:
         node = nodes[type(value)]
         return node.branch, value if node.to_avro is None else node.to_avro(value, state)

@@ -1,0 +1,62 @@
+"""What to declare in place of a type that cannot go to Avro and come back as it was."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from datetime import timedelta
+from typing import Any
+
+NAME_RULE = "a name of A-Z, a-z, 0-9 and '_', as Avro takes them"
+
+_LONGEST_ECHO = 60
+_INSTEAD: dict[Any, str] = {
+    Any: "declare what it is: a dataclass, or str for JSON that the handler reads itself",
+    object: "declare what it is: a dataclass, or str for JSON that the handler reads itself",
+    set: "declare list[…], as JSON and Avro have no sets",
+    frozenset: "declare list[…], as JSON and Avro have no sets",
+    timedelta: "declare its seconds as float",
+    bytearray: "declare bytes",
+    complex: "declare two fields of float",
+    list: "say of what, such as list[str]",
+    dict: "say of what, such as dict[str, int]",
+    tuple: "say of what, such as tuple[str, ...]",
+}
+
+
+class Underivable(TypeError):
+    """A type that cannot go to Avro and back; the message names the field and what to declare in its place."""
+
+
+def refuse(hint: Any, where: str) -> Underivable:
+    """Make the error for a type that there is no Avro for."""
+    return Underivable(f"{where}: {show_type(hint)} cannot go to Avro and back; {_instead(hint)}")
+
+
+def _instead(hint: Any) -> str:
+    origin = typing.get_origin(hint)
+    if origin is tuple:
+        return "declare a dataclass"
+    for known in (hint, origin):
+        if isinstance(known, type | typing._SpecialForm) and known in _INSTEAD:
+            return _INSTEAD[known]
+    if isinstance(hint, typing.TypeVar) or dataclasses.is_dataclass(origin):
+        return "declare a dataclass with the types filled in, as a generic one has no schema of its own"
+    if isinstance(hint, type):
+        for base in hint.__mro__:
+            if base in (str, int, float, bytes):
+                return f"declare {base.__name__}"
+    return "declare a dataclass of its parts"
+
+
+def show_type(hint: Any) -> str:
+    """Write a type as a person would."""
+    if isinstance(hint, type) and typing.get_origin(hint) is None:
+        return hint.__name__
+    return str(hint).replace("typing.", "")
+
+
+def shorten(value: Any) -> str:
+    """Show a value, if it is not too long."""
+    shown = repr(value)
+    return shown if len(shown) <= _LONGEST_ECHO else f"{shown[: _LONGEST_ECHO - 1]}…"
