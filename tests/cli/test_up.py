@@ -178,7 +178,7 @@ def test_several_apps_run_side_by_side(folder: Path, arguments: list[str], ports
         assert "operations of tiers: deadly, long, quick, usual\n" in up.output
         assert greet(ports[0]) == "hello you"
         assert call(ports[0], "quick") == (200, {})
-        assert up.count(r"^processor-greetings-1 \| .* runs convert, greet in 16 slots") == 1
+        assert up.count(r"^processor-greetings-1 \| .* runs greet, convert in 16 slots") == 1
         assert up.stop() == 0
 
 
