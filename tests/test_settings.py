@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay.errors import ConfigurationError
-from forebay.settings import Settings, load_settings
+from forebay.settings import Settings, load_settings, unknown_variables
 
 
 @pytest.fixture(autouse=True)
@@ -129,7 +129,7 @@ def test_a_variable_is_not_blamed_for_a_flag(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_setting_that_does_not_exist_is_refused_with_its_file() -> None:
     toml("http_prot = 8080\n")
-    assert complaint() == "forebay.toml: there is no setting 'http_prot'"
+    assert complaint() == "forebay.toml: there is no setting 'http_prot'; is 'http_port' meant?"
 
 
 @pytest.mark.parametrize("text", ["http_port = ", "slots = 3\nslots = 4\n", "\x00"])
@@ -201,3 +201,51 @@ def test_no_namespace_breaks_the_name_of_a_topic(namespace: str) -> None:
         return
     assert all(character.isascii() and (character.isalnum() or character in "._-") for character in settings.namespace)
     assert len(settings.namespace) <= 80
+
+
+KUBERNETES = {
+    "FOREBAY_SERVICE_HOST": "10.0.0.1",
+    "FOREBAY_SERVICE_PORT": "8080",
+    "FOREBAY_SERVICE_PORT_HTTP": "8080",
+    "FOREBAY_PORT": "tcp://10.0.0.1:8080",
+    "FOREBAY_PORT_8080_TCP": "tcp://10.0.0.1:8080",
+    "FOREBAY_PORT_8080_TCP_PROTO": "tcp",
+    "FOREBAY_PORT_8080_TCP_PORT": "8080",
+    "FOREBAY_PORT_8080_TCP_ADDR": "10.0.0.1",
+    "FOREBAY_GATEWAY_SERVICE_HOST": "10.0.0.2",
+    "FOREBAY_GATEWAY_PORT": "tcp://10.0.0.2:80",
+    "FOREBAY_HTTP_PORT": "tcp://10.0.0.3:80",
+    "FOREBAY_BROKER_PORT": "udp://[fd00::1]:9092",
+    "FOREBAY_BROKER_PORT_9092_UDP_ADDR": "fd00::1",
+}
+
+
+def test_what_kubernetes_sets_for_services_named_forebay_is_neither_a_setting_nor_misspelt(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert unknown_variables(KUBERNETES) == {}
+    for name, value in KUBERNETES.items():
+        monkeypatch.setenv(name, value)
+    settings = load_settings()
+    assert (settings.http_port, settings.broker_port) == (8080, 9092)
+
+
+def test_every_setting_is_known_in_either_case() -> None:
+    names = [f"FOREBAY_{name.upper()}" for name in Settings.model_fields]
+    assert unknown_variables(dict.fromkeys([*names, *map(str.lower, names)], "1")) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("FOREBAY_SLOT", "FOREBAY_SLOTS"),
+        ("FOREBAY_BOOTSTRAP_SERVER", "FOREBAY_BOOTSTRAP_SERVERS"),
+        ("FOREBAY_HTTP_PRT", "FOREBAY_HTTP_PORT"),
+        ("forebay_namespce", "FOREBAY_NAMESPACE"),
+        ("FOREBAY_PORT", None),
+        ("FOREBAY_COLOUR_OF_THE_SKY", None),
+    ],
+)
+def test_a_misspelt_variable_is_found_with_what_is_meant(name: str, near: str | None) -> None:
+    found = unknown_variables({name: "1", "PATH": "/bin", "FOREBAY_SLOTS": "3", "FOREBAY_PARENT_PID": "17"})
+    assert found == {name: near} or (near is None and list(found) == [name])

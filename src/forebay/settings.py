@@ -10,6 +10,7 @@ import os
 import re
 import socket
 from collections.abc import Mapping
+from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 from tomllib import TOMLDecodeError
@@ -18,6 +19,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
@@ -34,6 +36,14 @@ MIB = 1024 * 1024
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
+_PREFIX = "FOREBAY_"
+_NO_SETTINGS = ("FOREBAY_PARENT_PID", "FOREBAY_TEST_")
+"""How variables begin that are Forebay's and no settings: its supervisor's and its tests'."""
+_NEAR = 0.75
+"""How alike two names are, of 1, to be taken for the same name misspelt."""
+_KUBERNETES_NAME = re.compile(r"_SERVICE_(HOST|PORT(_.+)?)$|_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?$")
+_KUBERNETES_VALUE = re.compile(r"(tcp|udp|sctp)://")
+
 _GOODBYE_BOUND = 15.0
 """Seconds that a service may take to disconnect from a cluster that does not answer."""
 
@@ -45,7 +55,7 @@ def _default_instance() -> str:
 class Settings(BaseSettings):
     """Everything that can be set, with its unit and default."""
 
-    model_config = SettingsConfigDict(env_prefix="FOREBAY_", frozen=True, extra="forbid", env_ignore_empty=True)
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
 
     bootstrap_servers: str = Field("", description="host:port[,…] of the Kafka cluster; empty: the embedded broker's")
     namespace: str = Field("forebay.", pattern=r"^[A-Za-z0-9._-]{1,80}$", description="prefix of every topic and group")
@@ -136,6 +146,10 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Order the sources: flags, environment, file."""
+        if isinstance(env_settings, EnvSettingsSource):
+            env_settings.env_vars = {
+                name: value for name, value in env_settings.env_vars.items() if not _is_of_kubernetes(name, value or "")
+            }
         sources: tuple[PydanticBaseSettingsSource, ...] = (init_settings, env_settings)
         if cls.toml_file is not None:
             sources += (TomlConfigSettingsSource(settings_cls, cls.toml_file),)
@@ -155,6 +169,32 @@ class Settings(BaseSettings):
     def processor_stop_bound(self) -> float:
         """Seconds after SIGTERM within which a processor has ended: jobs get ``drain``, and so do their replies."""
         return 2 * self.drain + _GOODBYE_BOUND
+
+
+def unknown_variables(environment: Mapping[str, str]) -> dict[str, str | None]:
+    """Find variables that look like settings and are none, most likely misspelt ones.
+
+    Returns:
+        The nearest variable that is a setting, if one is near, by the name of each.
+    """
+    known = {f"{_PREFIX}{name.upper()}" for name in Settings.model_fields}
+    unknown = sorted(
+        name
+        for name, value in environment.items()
+        if name.upper().startswith(_PREFIX)
+        and name.upper() not in known
+        and not name.upper().startswith(_NO_SETTINGS)
+        and not _is_of_kubernetes(name, value)
+    )
+    return {name: next(iter(get_close_matches(name.upper(), known, 1, _NEAR)), None) for name in unknown}
+
+
+def _is_of_kubernetes(name: str, value: str) -> bool:
+    """Whether Kubernetes made this variable for a service whose name begins with ``forebay``.
+
+    One for a service named ``forebay-http`` has the very name of our setting ``http_port``, but never a number in it.
+    """
+    return _KUBERNETES_NAME.search(name.upper()) is not None or _KUBERNETES_VALUE.match(value) is not None
 
 
 def load_settings(config: Path | None = None, **flags: Any) -> Settings:
@@ -185,11 +225,12 @@ def load_settings(config: Path | None = None, **flags: Any) -> Settings:
 def _sentence(error: dict[str, Any], file: Path, flags: Mapping[str, Any]) -> str:
     name = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
-        return f"{file}: there is no setting '{name}'"
+        near = get_close_matches(name, Settings.model_fields, 1, _NEAR)
+        return f"{file}: there is no setting '{name}'" + (f"; is '{near[0]}' meant?" if near else "")
     message = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
     if not name:  # of several settings together, which the message names; the input is all of them, secrets included
         return f"setting {message}"
     shown = "" if "password" in name else f" = {error['input']!r}"
-    variable = f"FOREBAY_{name.upper()}"
+    variable = f"{_PREFIX}{name.upper()}"
     source = f" ({variable})" if variable in os.environ and flags.get(name) is None else ""
     return f"setting {name}{shown}{source}: {message}"

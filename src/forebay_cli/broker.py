@@ -46,9 +46,9 @@ def broker(
 
 
 def _run(port: int | None, nodes: int, data_dir: Path | None, heap: str, config: Path | None) -> None:
-    from forebay.settings import load_settings
+    from forebay_cli.settings import read_settings
 
-    settings = load_settings(config, broker_port=port, data_dir=data_dir)
+    settings = read_settings(config, broker_port=port, data_dir=data_dir)
     with needs_extra("broker", "broker"):
         import forebay_broker  # noqa: F401 - whether it is there
     if nodes == 1:

@@ -24,9 +24,9 @@ def gateway(
     """
     if exit_with_parent:
         end_with_parent()
-    from forebay.settings import load_settings
+    from forebay_cli.settings import read_settings
 
-    settings = load_settings(
+    settings = read_settings(
         config,
         http_host=host,
         http_port=port,

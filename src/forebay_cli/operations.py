@@ -97,10 +97,10 @@ def operations(
     """List the operations of the catalog: those that processors have announced."""
     import asyncio
 
-    from forebay.settings import load_settings
     from forebay_cli.output import console
+    from forebay_cli.settings import read_settings
 
-    settings = load_settings(config, bootstrap_servers=bootstrap_servers, namespace=namespace)
+    settings = read_settings(config, bootstrap_servers=bootstrap_servers, namespace=namespace)
     listed = asyncio.run(read_catalog(settings)) if app is None else declared(app, app_dir)
     if as_json:
         typer.echo(json.dumps([asdict(operation) for operation in listed], indent=2))

@@ -23,9 +23,9 @@ def processor(
     """
     if exit_with_parent:
         end_with_parent()
-    from forebay.settings import load_settings
+    from forebay_cli.settings import read_settings
 
-    settings = load_settings(
+    settings = read_settings(
         config,
         slots=slots,
         bootstrap_servers=bootstrap_servers,

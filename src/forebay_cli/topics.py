@@ -34,10 +34,10 @@ def topics(
 
     from forebay import topics as library
     from forebay.app import load_app
-    from forebay.settings import load_settings
     from forebay_cli.output import console
+    from forebay_cli.settings import read_settings
 
-    settings = load_settings(config, bootstrap_servers=bootstrap_servers, namespace=namespace)
+    settings = read_settings(config, bootstrap_servers=bootstrap_servers, namespace=namespace)
     named = [load_app(reference, app_dir).name for reference in app or ()]
     statuses = asyncio.run(_statuses(settings, named, create=apply))
     out = console()

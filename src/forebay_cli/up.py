@@ -28,11 +28,11 @@ def up(
     """
     import asyncio
 
-    from forebay.settings import load_settings
     from forebay_cli.local import run_local
     from forebay_cli.plan import Wanted
+    from forebay_cli.settings import read_settings
 
-    settings = load_settings(
+    settings = read_settings(
         config,
         slots=slots,
         http_host=host,

@@ -90,6 +90,13 @@ def test_a_flag_wins_over_its_variable(shell: Shell) -> None:
     assert "http_port = 99999" in result.stderr
 
 
+def test_a_misspelt_variable_is_warned_of_with_the_nearest_name(shell: Shell) -> None:
+    (shell.folder / "mine.py").write_text(APP)
+    result = shell.forebay("operations", "--app", "mine", FOREBAY_SLOT="3", FOREBAY_SERVICE_HOST="10.0.0.1")
+    assert result.returncode == 0
+    assert result.stderr == "forebay: warning: FOREBAY_SLOT is no setting and is ignored; is FOREBAY_SLOTS meant?\n"
+
+
 def test_a_settings_file_that_is_not_there_is_one_sentence(shell: Shell) -> None:
     refused(shell.forebay("topics", "--config", "nix.toml"), "there is no file nix.toml to read settings from")
 
@@ -135,15 +142,24 @@ def test_an_app_that_is_not_there_is_one_sentence(shell: Shell) -> None:
 
 def test_an_attribute_that_is_no_app_is_one_sentence(shell: Shell) -> None:
     (shell.folder / "mine.py").write_text("app = 1\n")
-    refused(shell.forebay("processor", "mine"), "app 'mine': 'app' in module 'mine' is a int, not a Forebay app")
+    refused(shell.forebay("processor", "mine"), "app 'mine': 'app' in module 'mine' is of type int, not a Forebay app")
 
 
-def test_an_error_in_the_apps_own_code_keeps_its_traceback(shell: Shell) -> None:
+BROKEN = "app 'mine' cannot be imported: ZeroDivisionError: division by zero (mine.py:1)"
+
+
+@pytest.mark.parametrize(
+    "command", [["operations", "--app", "mine"], ["processor", "mine"], ["topics", "--app", "mine"]]
+)
+def test_an_error_in_the_apps_own_code_is_one_sentence_that_says_where(shell: Shell, command: list[str]) -> None:
     (shell.folder / "mine.py").write_text("1 / 0\n")
-    result = shell.forebay("operations", "--app", "mine")
-    assert result.returncode == 1
-    assert "mine.py" in result.stderr
-    assert "ZeroDivisionError" in result.stderr
+    refused(shell.forebay(*command), BROKEN)
+
+
+def test_an_error_in_the_apps_own_code_ends_forebay_up_with_its_sentence(shell: Shell) -> None:
+    (shell.folder / "mine.py").write_text("1 / 0\n")
+    result = shell.forebay("up", "mine", "--bootstrap-servers", "127.0.0.1:1")
+    assert (result.returncode, result.stderr) == (2, f"forebay: {BROKEN}\n")
 
 
 @pytest.mark.parametrize("setting", ["ssl_cafile", "ssl_certfile"])
