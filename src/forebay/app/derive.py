@@ -60,9 +60,9 @@ class _Derivation:
             return self._union(hint, arguments, where)
         if origin is Literal:
             return self._literal(hint, arguments, where)
-        if origin in _ARRAYS or (origin is tuple and len(arguments) == 2 and arguments[1] is Ellipsis):
+        if (origin in _ARRAYS and arguments) or (origin is tuple and arguments[1:] == (Ellipsis,)):
             return self._array(hint, arguments[0], where)
-        if origin in _MAPS:
+        if origin in _MAPS and arguments:
             return self._map(hint, arguments, where)
         if origin is None and (hint is None or hint in SCALARS):
             schema, to_avro, kind = SCALARS[type(None) if hint is None else hint]

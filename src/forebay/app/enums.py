@@ -30,15 +30,11 @@ def derive_enum(enum: type[Enum], namespace: str) -> dict[str, Any]:
     if not members:
         raise TypeError(f"the enum {enum.__name__} has no members")
     for member in members:
+        shown = f"{enum.__name__}.{member.name} is {member.value!r}"
         if not isinstance(member.value, str):
-            raise TypeError(
-                f"{member} is {member.value!r}; the values of an enum are strings, so declare them so, or int"
-            )
+            raise TypeError(f"{shown}; the values of an enum are strings")
         if not is_avro_name(member.value):
-            raise TypeError(
-                f"{member} is {member.value!r}; the value of a member takes {NAME_RULE}; "
-                f"or declare Literal[{member.value!r}, …]"
-            )
+            raise TypeError(f"{shown}; a member's value takes {NAME_RULE}; or declare Literal[{member.value!r}, …]")
     symbols = [str.__str__(member.value) for member in members]
     schema = {"type": "enum", "name": enum.__name__, "namespace": namespace, "symbols": symbols}
     default = _default(enum)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -22,6 +23,7 @@ _INSTEAD: dict[Any, str] = {
     dict: "say of what, such as dict[str, int]",
     tuple: "say of what, such as tuple[str, ...]",
 }
+_OF_PARTS = "declare a dataclass of its parts"
 
 
 class Underivable(TypeError):
@@ -35,18 +37,23 @@ def refuse(hint: Any, where: str) -> Underivable:
 
 def _instead(hint: Any) -> str:
     origin = typing.get_origin(hint)
-    if origin is tuple:
+    if origin is tuple and hint is not tuple:
         return "declare a dataclass"
     for known in (hint, origin):
-        if isinstance(known, type | typing._SpecialForm) and known in _INSTEAD:
+        if known in _INSTEAD:
             return _INSTEAD[known]
     if isinstance(hint, typing.TypeVar) or dataclasses.is_dataclass(origin):
         return "declare a dataclass with the types filled in, as a generic one has no schema of its own"
-    if isinstance(hint, type):
-        for base in hint.__mro__:
-            if base in (str, int, float, bytes):
+    cls = origin or hint
+    if isinstance(cls, type):
+        for base in (str, int, float, bytes):
+            if issubclass(cls, base):
                 return f"declare {base.__name__}"
-    return "declare a dataclass of its parts"
+        if issubclass(cls, Mapping):
+            return "declare dict[str, …]" if origin else _OF_PARTS
+        if issubclass(cls, Iterable) and origin:
+            return "declare list[…]"
+    return _OF_PARTS
 
 
 def show_type(hint: Any) -> str:

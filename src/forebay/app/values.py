@@ -23,7 +23,7 @@ _EPOCH_DAY = _EPOCH.toordinal()
 _FIRST = datetime.min.replace(tzinfo=UTC) - _EPOCH
 _LAST = datetime.max.replace(tzinfo=UTC) - _EPOCH
 _MICROSECOND = timedelta(microseconds=1)
-_LONGEST_ECHO = 60
+_LONGEST_ECHO = 100
 
 
 class Mismatch(ValueError):
