@@ -39,9 +39,18 @@ from forebay import failures
 
 
 class ForebayError(Exception):
-    """Base of every error that Forebay raises on purpose; its text is one sentence for a person."""
+    """Base of every error that Forebay raises on purpose; its text is one sentence for a person.
+
+    Attributes:
+        retriable: whether the same call may succeed later without anything being changed.
+        setting: the setting of which another value helps, where there is one; a command knows its flag and variable.
+    """
 
     retriable: ClassVar[bool] = False
+
+    def __init__(self, *args: object, setting: str | None = None) -> None:
+        super().__init__(*args)
+        self.setting = setting
 
 
 class ConfigurationError(ForebayError):

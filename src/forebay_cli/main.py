@@ -69,9 +69,16 @@ def _report(error: Exception) -> int:
     failures = list(_leaves(error))
     if not all(isinstance(failure, ForebayError) for failure in failures):
         raise error
-    for sentence in dict.fromkeys(" ".join(str(failure).split()) for failure in failures):
+    for sentence in dict.fromkeys(_sentence(failure) for failure in failures):
         typer.echo(f"forebay: {sentence}", err=True)
     return exit_codes.of(failures)
+
+
+def _sentence(failure: Exception) -> str:
+    from forebay_cli.options import advice
+
+    sentence, setting = " ".join(str(failure).split()), getattr(failure, "setting", None)
+    return sentence if setting is None else f"{sentence}; choose another with {advice(setting)}"
 
 
 def _leaves(error: Exception) -> Iterator[Exception]:

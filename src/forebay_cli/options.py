@@ -2,10 +2,33 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from forebay_cli.lifetime import PARENT_VARIABLE
+
+_FLAGS = {
+    "http_host": "--host",
+    "http_port": "--port",
+    "admin_port": "--admin-port",
+    "broker_port": "--broker-port",
+    "data_dir": "--data-dir",
+    "instance": "--instance",
+}
+_BROKER_FLAGS = _FLAGS | {"broker_port": "--port"}
+"""The same in ``forebay broker``, where there is no other port."""
+
+
+def advice(setting: str) -> str:
+    """Return by which flag, of the command that a person has given, and by which variable a setting is chosen."""
+    own = sys.argv[1:2] == ["broker"] and PARENT_VARIABLE not in os.environ  # else the person said `forebay up`
+    flag = (_BROKER_FLAGS if own else _FLAGS).get(setting)
+    variable = f"FOREBAY_{setting.upper()}"
+    return variable if flag is None else f"{flag} or {variable}"
 
 
 def _flag(name: str, meaning: str, **details: Any) -> Any:

@@ -121,7 +121,7 @@ def test_it_runs_on_the_packaged_java_where_path_has_none(
 def test_a_taken_port_is_named(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        with pytest.raises(BrokerStartError, match=rf"port {port} is taken: .*--port or FOREBAY_BROKER_PORT"):
+        with pytest.raises(BrokerStartError, match=rf"port {port} is taken"):
             EmbeddedBroker(port, tmp_path / "broker").start()
 
 

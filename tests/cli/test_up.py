@@ -292,8 +292,20 @@ def test_a_port_that_is_taken_ends_it_with_a_sentence(folder: Path, arguments: l
     with socket.create_server(("127.0.0.1", ports[0])):
         result = Shell(folder).forebay("up", *arguments)
     assert result.returncode == 2
-    assert result.stderr.startswith(f"forebay: gateway-1 cannot start: cannot listen on 127.0.0.1:{ports[0]}: ")
-    assert result.stderr.count("\n") == 1
+    assert result.stderr == (
+        f"forebay: gateway-1 cannot start: cannot listen on 127.0.0.1:{ports[0]}: Address already in use; "
+        "choose another with --port or FOREBAY_HTTP_PORT\n"
+    )
+
+
+def test_a_brokers_port_that_is_taken_is_told_with_the_flag_of_this_command(folder: Path, ports: list[int]) -> None:
+    with socket.create_server(("127.0.0.1", ports[0])):
+        taken = f"port {ports[0]} is taken; choose another with"
+        up = Shell(folder).forebay("up", "greetings", "--broker-port", str(ports[0]))
+        assert up.stderr == f"forebay: broker cannot start: {taken} --broker-port or FOREBAY_BROKER_PORT\n"
+        broker = Shell(folder).forebay("broker", "--port", str(ports[0]))
+        assert broker.stderr == f"forebay: {taken} --port or FOREBAY_BROKER_PORT\n"
+    assert (up.returncode, broker.returncode) == (2, 2)
 
 
 def test_two_gateways_on_one_port_are_refused_before_anything_starts(folder: Path, ports: list[int]) -> None:

@@ -117,8 +117,8 @@ async def test_a_client_that_never_finishes_its_request_does_not_keep_a_gateway(
         writer.close()
 
 
-@pytest.mark.parametrize("name", ["HTTP", "ADMIN"])
-def test_a_taken_port_is_one_sentence(site: Site, name: str) -> None:
+@pytest.mark.parametrize(("name", "flag"), [("HTTP", "--port"), ("ADMIN", "--admin-port")])
+def test_a_taken_port_is_one_sentence(site: Site, name: str, flag: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         gateway = site.start_gateway(**{f"FOREBAY_{name}_PORT": str(port)})
@@ -126,7 +126,7 @@ def test_a_taken_port_is_one_sentence(site: Site, name: str) -> None:
         [sentence] = gateway.output.splitlines()
         problem, _, advice = sentence.partition("; ")
         assert problem == f"forebay: cannot listen on 127.0.0.1:{port}: Address already in use"
-        assert advice == f"choose another with FOREBAY_{name}_PORT"
+        assert advice == f"choose another with {flag} or FOREBAY_{name}_PORT"
 
 
 def test_an_app_that_is_not_there_is_one_sentence(site: Site) -> None:

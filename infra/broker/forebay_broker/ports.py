@@ -32,9 +32,7 @@ class ReservedPort:
         except OSError as error:
             self._socket.close()
             reason = "is taken" if error.errno == errno.EADDRINUSE else f"cannot be used ({error.strerror})"
-            raise BrokerStartError(
-                f"port {port} {reason}: choose another for the broker with --port or FOREBAY_BROKER_PORT"
-            ) from error
+            raise BrokerStartError(f"port {port} {reason}", setting="broker_port") from error
         self.number: int = self._socket.getsockname()[1]
         if sys.platform != "linux":
             self._socket.close()

@@ -48,8 +48,8 @@ def refuse_other_cluster(path: Path, nodes: int) -> None:
     found = 1 if (path / "data").exists() else len(list(path.glob("node-*/data")))
     if found not in (0, nodes):
         raise BrokerStartError(
-            f"the data directory {path} holds a cluster of {found}: start it with --nodes {found}, or choose another "
-            "directory with --data-dir"
+            f"the data directory {path} holds a cluster of {found}: start it with --nodes {found}",
+            setting="data_dir",
         )
 
 
@@ -71,7 +71,9 @@ class DataDir:
             path.mkdir(parents=True, exist_ok=True)
             self._lock = (path / "broker.lock").open("a+")
         except OSError as error:
-            raise BrokerStartError(f"the data directory {path} cannot be used: {error.strerror}") from error
+            raise BrokerStartError(
+                f"the data directory {path} cannot be used: {error.strerror}", setting="data_dir"
+            ) from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if self.log_path.exists() and self.log_path.stat().st_size > _LOG_LIMIT:
@@ -82,12 +84,14 @@ class DataDir:
             owner = self._lock.read().strip() or "unknown"
             self._lock.close()
             raise BrokerStartError(
-                f"the data directory {path} is in use by another broker (process {owner}): "
-                "stop that one, or choose another directory"
+                f"the data directory {path} is in use by another broker (process {owner}): stop that one",
+                setting="data_dir",
             ) from None
         except OSError as error:
             self._lock.close()
-            raise BrokerStartError(f"the data directory {path} cannot be used: {error.strerror}") from error
+            raise BrokerStartError(
+                f"the data directory {path} cannot be used: {error.strerror}", setting="data_dir"
+            ) from error
         self._log_start = self.log_path.stat().st_size
 
     @property

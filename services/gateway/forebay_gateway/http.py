@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import socket
 from collections.abc import AsyncIterator, Iterator
@@ -41,8 +42,9 @@ def listen(name: str, host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
+        ours = error.errno != errno.EADDRNOTAVAIL and not isinstance(error, socket.gaierror)
         raise ConfigurationError(
-            f"cannot listen on {host}:{port}: {reason}; choose another with FOREBAY_{name.upper()}_PORT"
+            f"cannot listen on {host}:{port}: {reason}", setting=f"{name}_{'port' if ours else 'host'}"
         ) from error
 
 
