@@ -18,7 +18,8 @@
     │   ├── TruncatedMessage      the bytes end too early
     │   ├── WrongMarker           not Avro single-object encoding
     │   ├── UnknownFingerprint    written with a schema nobody here knows
-    │   └── UnreadableBody        the body does not fit its schema
+    │   ├── UnreadableBody        the body does not fit its schema
+    │   └── UnusableJob           a job that decodes, but says what no job can
     ├── InvalidSchema             a schema that is not Avro
     ├── PayloadMalformed          a request's body that is not JSON
     ├── PayloadInvalid            a request's body that does not fit the operation's schema
@@ -166,6 +167,10 @@ class UnknownFingerprint(CodecError):
 
 class UnreadableBody(CodecError):
     """The header is right, but the body does not fit the schema that it names."""
+
+
+class UnusableJob(CodecError):
+    """A job that decodes, but says what no job can; the message says what."""
 
 
 class InvalidSchema(ForebayError):

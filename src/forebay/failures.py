@@ -14,5 +14,7 @@ UNUSABLE_RESULT = "unusable-result"
 """The handler returned something that its declared type cannot hold, or that is too large to send."""
 DEADLINE_PASSED = "deadline-passed"
 """The deadline came before the handler was done, or before it was called."""
+NO_PROCESSOR = "no-processor"
+"""No processor was found until the deadline whose version of the app knows the operation."""
 
-OWN = frozenset({HANDLER_FAILED, RETRY_LATER, UNREADABLE_JOB, INVALID, UNUSABLE_RESULT, DEADLINE_PASSED})
+OWN = frozenset({HANDLER_FAILED, RETRY_LATER, UNREADABLE_JOB, INVALID, UNUSABLE_RESULT, DEADLINE_PASSED, NO_PROCESSOR})

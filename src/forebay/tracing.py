@@ -7,6 +7,7 @@ costs a context to carry along and nothing else.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Mapping
 from typing import Any, cast
@@ -25,6 +26,7 @@ import forebay_schemas.headers as header_names
 from forebay.kafka import Headers
 
 _PROPAGATOR = TraceContextTextMapPropagator()
+_TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(?![0-9a-f])")
 
 EXPORT_BOUND = 2.0
 """Seconds that an export may take, and so how long a process that ends waits for a collector that is gone."""
@@ -128,14 +130,12 @@ def from_headers(headers: Headers) -> SpanContext:
     """
     for key, value in headers:
         if key == header_names.TRACEPARENT:
-            if len(headers) == 1 and value is not None and len(value) == 55 and value.startswith(b"00-"):
-                try:
-                    flags = int(value[53:], 16)
-                    if not flags & TraceFlags.SAMPLED:
-                        trace_id, span_id = int(value[3:35], 16), int(value[36:52], 16)
-                        return SpanContext(trace_id, span_id, is_remote=True, trace_flags=TraceFlags(flags))
-                except ValueError:
-                    break
+            if value is None or not _TRACEPARENT.match(value):
+                break
+            flags = int(value[53:55], 16)
+            if len(headers) == 1 and not flags & TraceFlags.SAMPLED:
+                trace_id, span_id = int(value[3:35], 16), int(value[36:52], 16)
+                return SpanContext(trace_id, span_id, is_remote=True, trace_flags=TraceFlags(flags))
             return from_text({name: text.decode("ascii", "replace") for name, text in headers if text is not None})
     return trace.INVALID_SPAN_CONTEXT
 

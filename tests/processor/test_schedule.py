@@ -8,37 +8,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from opentelemetry.trace import INVALID_SPAN_CONTEXT
 
 from forebay.errors import ConfigurationError
-from forebay.messages import JobMessage
 from forebay.settings import TIERS
 from forebay_processor.schedule import Scheduler, reserves
 from forebay_processor.work import Work
-from tests.support.records import a_record
+from tests.support.jobs import NEVER, a_work
 
-NEVER = 2**62
 TIER = st.sampled_from(TIERS)
 
 
 def a_job(tier: str, *, deadline: int = NEVER, size: int = 0, partition: int = 0, offset: int = 0) -> Work:
-    message = JobMessage(
-        request_id=f"gw-{tier}-{offset}",
-        operation="op",
-        tenant="t",
-        tier=tier,
-        content_type="",
-        payload=b"x" * size,
-        payload_schema=None,
-        reply_topic="replies",
-        reply_partition=0,
-        created_at=0,
-        deadline=deadline,
-        ordering_key=None,
-        idempotency_key=None,
-    )
-    record = a_record(topic=f"jobs.{tier}", partition=partition, offset=offset)
-    return Work(message, record, tier, 1, INVALID_SPAN_CONTEXT, enqueued=0, fetched=0)
+    return a_work(tier, deadline=deadline, payload=b"x" * size, partition=partition, offset=offset)
 
 
 def a_scheduler(slots: int, *, backlog: int = 1000, backlog_bytes: int = 1_000_000) -> Scheduler:
@@ -134,7 +115,8 @@ class OneProcessor(RuleBasedStateMachine):
 
     @invariant()
     def no_more_run_than_there_are_slots(self) -> None:
-        assert self.scheduler.running == sum(map(len, self.running.values())) <= self.slots
+        assert self.scheduler.used == {tier: len(running) for tier, running in self.running.items()}
+        assert self.scheduler.free == self.free >= 0
 
     @invariant()
     def every_tier_keeps_its_reserve(self) -> None:
@@ -155,7 +137,7 @@ class OneProcessor(RuleBasedStateMachine):
             self.start_all()
             self.finish_all()
             assert sum(map(len, self.waiting.values())) < before
-        assert self.scheduler.running == 0
+        assert self.scheduler.free == self.slots
         assert not self.scheduler.waiting
 
     def finish_all(self) -> None:
@@ -255,4 +237,4 @@ def test_an_expired_job_takes_no_slot() -> None:
     scheduler = a_scheduler(3)
     scheduler.offer(a_job("standard", deadline=10))
     assert len(scheduler.expired(10)) == 1
-    assert scheduler.running == 0
+    assert scheduler.free == 3

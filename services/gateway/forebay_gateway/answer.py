@@ -24,6 +24,7 @@ _STATUS = {
     failures.INVALID: 422,
     failures.UNUSABLE_RESULT: 500,
     failures.DEADLINE_PASSED: 504,
+    failures.NO_PROCESSOR: 503,
 }
 """A kind of problem that is not Forebay's own is a handler's `Reject`: 422."""
 

@@ -1,7 +1,7 @@
-"""fetch: bring in the jobs of one tier, never waiting for a handler, a send or a commit.
+"""fetch: bring in records as a member of a consumer group, never waiting for a handler, a send or a commit.
 
-Two fetches are never far apart, so that Kafka's poll limit says nothing about how long a handler may take: a tier that
-is full goes on polling with its partitions paused.
+Two fetches are never far apart, so that Kafka's poll limit says nothing about how long a handler may take: a fetcher
+whose intake is full goes on polling with its partitions paused.
 """
 
 from __future__ import annotations
@@ -9,18 +9,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from typing import Protocol
 
-from forebay import tracing
-from forebay.errors import BrokerError, CodecError
-from forebay.kafka import Arrivals, GroupConsumer, Lull, Record, header
-from forebay.messages import decode_job
-from forebay.settings import Settings
-from forebay_processor.offsets import PartitionOffsets
-from forebay_processor.schedule import Scheduler
-from forebay_processor.work import Work
-from forebay_schemas import topics as topic_names
-from forebay_schemas.headers import ATTEMPT
+from forebay.errors import BrokerError
+from forebay.kafka import Arrivals, Lull, Record
+from forebay_processor.intake import Intake
+from forebay_processor.lease import Partition
+from forebay_processor.leases import Leases
+from forebay_processor.trouble import Trouble
 
 log = logging.getLogger(__name__)
 
@@ -33,58 +30,83 @@ REST = 0.002
 GRACE = 0.5
 """Seconds that the jobs in hand have to end before a processor that is leaving gives its other partitions away."""
 
+COMMIT_INTERVAL = 0.5
+"""Seconds between two commits."""
+
 _POLL = 0.5
 _LEAVE_TICK = 0.02
 _BACK_OFF = 0.5
 _COMMIT_BOUND = 5.0
 
 
-class TierFetcher:
-    """Reads the jobs of one tier as a member of its group, and keeps account of their offsets.
+class Consumer(Protocol):
+    """A member of a group, as `forebay.kafka.GroupConsumer` is one."""
+
+    @property
+    def positions(self) -> Mapping[Partition, int]:
+        """The offset of each partition that is read next."""
+
+    async def start(self) -> None:
+        """Connect and join the group."""
+
+    async def stop(self) -> None:
+        """Leave the group and disconnect."""
+
+    def give_up_idle(self) -> None:
+        """Give others all partitions but the busy ones."""
+
+    async def read(self, limit: int | None) -> list[Record]:
+        """Return up to ``limit`` records; waits without a bound for one."""
+
+    async def fetch(self, timeout: float, limit: int | None) -> list[Record]:
+        """Return up to ``limit`` records; waits up to ``timeout`` seconds for one."""
+
+    def pause(self, partitions: Iterable[Partition]) -> None:
+        """Fetch nothing more of these partitions until they are resumed."""
+
+    def resume(self, partitions: Iterable[Partition]) -> None:
+        """Fetch these partitions again."""
+
+    async def commit(self, offsets: Mapping[Partition, int], timeout: float) -> bool:
+        """Commit the offset to read next of each partition; False when they are another member's."""
+
+
+class Fetcher:
+    """Reads what one group has for this processor, and commits what is settled.
 
     Args:
-        settings: where the cluster is, and the group's limits.
-        app: whose jobs to read.
-        tier: the lane of them.
-        processor: id of this processor.
-        scheduler: takes the jobs.
-        on_work: called after jobs were offered to it.
-        on_undecodable: called with a record that is no job, and the error that says why.
+        name: of what is read, for the log.
+        consumer: reads it.
+        intake: takes it.
+        window: offsets of a partition that may be outstanding.
+        window_bytes: bytes of it that may be in hand; None: any number.
+
+    Attributes:
+        leases: the account of it.
     """
 
     def __init__(
-        self,
-        settings: Settings,
-        app: str,
-        tier: str,
-        processor: str,
-        scheduler: Scheduler,
-        *,
-        on_work: Callable[[], None],
-        on_undecodable: Callable[[TierFetcher, Record, CodecError], None],
+        self, name: str, consumer: Consumer, intake: Intake, window: int, window_bytes: int | None = None
     ) -> None:
-        self.tier = tier
-        self._scheduler = scheduler
-        self._on_work = on_work
-        self._on_undecodable = on_undecodable
-        self._offsets: dict[int, PartitionOffsets] = {}
-        self._owned: frozenset[int] = frozenset()
-        self._paused: frozenset[int] = frozenset()
-        self._full: set[int] = set()
+        self.name = name
+        self.leases = Leases(window, window_bytes, self._on_end)
+        self._consumer = consumer
+        self._intake = intake
+        self._paused: frozenset[Partition] = frozenset()
+        self._has_room = True
         self._accepting = True
         self._joined = asyncio.Event()
+        self._reading = Trouble(f"{name}: reading")
+        self._committing = Trouble(f"{name}: committing")
         self._stopping: asyncio.Task[None] | None = None
-        self._room = asyncio.Event()
-        self._lull = Lull(REST)
-        self._consumer = GroupConsumer(
-            settings,
-            processor,
-            topic_names.jobs(settings.namespace, app, tier),
-            topic_names.group(settings.namespace, app, tier),
-            on_revoked=self._revoked,
-            on_assigned=self._assigned,
-            busy=lambda: [partition for partition, offsets in self._offsets.items() if not offsets.finished],
-        )
+        self._rest = Lull(REST)
+
+    @property
+    def trouble(self) -> str | None:
+        """What keeps it from reading or committing at present; None while all is well."""
+        if not self._joined.is_set():
+            return "it has not joined its group yet"
+        return self._reading.text or self._committing.text
 
     async def start(self) -> None:
         """Join the group."""
@@ -107,8 +129,8 @@ class TierFetcher:
     def stop_accepting(self) -> None:
         """Take in no more jobs, and hand back those that wait; those that run stay ours, and so do their partitions."""
         self._accepting = False
-        self._hand_back(self._scheduler.withdraw(lambda work: work.tier == self.tier))
-        self._room.set()
+        self.leases.close()
+        self._intake.withdraw()
 
     async def leave(self) -> None:
         """Leave the group when the jobs in hand are done and committed; to be called after `stop_accepting`.
@@ -117,7 +139,7 @@ class TierFetcher:
         """
         patience = time.monotonic() + GRACE
         giving_up = False
-        while not all(offsets.finished for offsets in self._offsets.values()):
+        while not self.leases.finished:
             await self.commit()
             if not giving_up and time.monotonic() > patience:
                 giving_up = True
@@ -125,139 +147,77 @@ class TierFetcher:
             await asyncio.sleep(_LEAVE_TICK)
         await self.stop()
 
-    def wake(self) -> None:
-        """Tell that jobs have left the scheduler, so that there may be room."""
-        if not self._room.is_set():
-            self._room.set()
-
-    def settle(self, record: Record) -> None:
-        """Mark a record as done with."""
-        self._lull.end()
-        offsets = self._offsets.get(record.partition)
-        if offsets is not None:
-            offsets.settle(record.offset)
-            if record.partition in self._full and not offsets.full:
-                self._full.discard(record.partition)
-
     async def run(self) -> None:
         """Fetch until cancelled, or until we have left the group; run it as a task."""
-        arrivals = Arrivals(self._take, self._lull.wait)
+        arrivals = Arrivals(self.take, self._rest.wait)
         while self._stopping is None:
-            room = self._scheduler.room(self.tier) if self._accepting else 0
-            self._hold(room)
+            room = self._intake.room() if self._accepting else 0
+            self._apply_backpressure(room)
             try:
-                if room and not self._paused:
+                if room:
                     await arrivals.next(self._consumer, room)
-                elif room:  # a partition that is paused must be looked at again even if nothing arrives
-                    self._take(await self._consumer.fetch(_POLL, room))
                 else:
-                    self._take(await self._consumer.fetch(0, 1))  # of a partition that came a moment ago
-                    await self._wait_for_room()
+                    self.take(await self._consumer.fetch(0, 1))  # of a partition that came a moment ago
+                    await self._intake.wait_for_room(_POLL)
+                self._reading.note(None)
             except BrokerError as error:
                 if self._stopping is None:
-                    log.warning("%s: %s", self.tier, error)
+                    self._reading.note(error)
                     await asyncio.sleep(_BACK_OFF)
+
+    async def keep_committing(self) -> None:
+        """Commit what is settled every now and then, until cancelled; run it as a task."""
+        while True:
+            await asyncio.sleep(COMMIT_INTERVAL)
+            await self.commit()
 
     async def commit(self) -> None:
         """Commit the settled prefix of each partition that has moved on."""
-        positions = {
-            partition: position
-            for partition in self._owned
-            if (offsets := self._offsets.get(partition)) is not None and (position := offsets.committable) is not None
-        }
+        self.leases.reached(self._consumer.positions)
+        positions = self.leases.offer()
         if not positions:
             return
         try:
             if await self._consumer.commit(positions, _COMMIT_BOUND):
-                for partition, position in positions.items():
-                    if partition in self._offsets:
-                        self._offsets[partition].committed(position)
+                self.leases.confirm(positions)
             else:
-                log.info("%s: the group moved on before a commit; the new owners run those jobs again", self.tier)
+                log.info("%s: the group moved on before a commit; the new owners run those jobs again", self.name)
+            self._committing.note(None)
         except BrokerError as error:
-            log.warning("%s: %s", self.tier, error)
+            self._committing.note(error)
 
-    async def _wait_for_room(self) -> None:
-        self._room.clear()
-        try:
-            async with asyncio.timeout(_POLL):
-                await self._room.wait()
-        except TimeoutError:
-            return
+    async def revoked(self, partitions: Collection[Partition]) -> None:
+        """Hand back what was not begun, and commit what is settled; what runs goes on, and is answered."""
+        self._intake.withdraw(partitions)
+        await self.commit()
+        self.leases.revoke(partitions)
+        self._paused = self._paused.difference(partitions)
 
-    def _hold(self, room: int) -> None:
+    async def assigned(self, partitions: Collection[Partition]) -> None:
+        """Begin with the partitions that are ours now."""
+        self.leases.assign(partitions)
+        self._paused = frozenset()
+        log.info("%s: reads %d partitions", self.name, len(partitions))
+        self._joined.set()
+
+    def _on_end(self, partition: Partition) -> None:
+        """Note that a lease has ended: its partition may have room again, and what came alone has had its reply."""
+        self._rest.end()
+        if self._has_room and partition in self._paused and partition not in self.leases.full:
+            self._paused = self._paused.difference((partition,))
+            self._consumer.resume((partition,))
+
+    def take(self, records: list[Record]) -> None:
+        """Pass on the records whose jobs are to be run here, each with its lease."""
+        leased = [(record, lease) for record in records if (lease := self.leases.grant(record)) is not None]
+        if leased:
+            self._intake.take(leased)
+
+    def _apply_backpressure(self, room: int) -> None:
         """Pause the partitions that have to wait, resume the others."""
-        wanted = self._full if room else self._owned
+        self._has_room = room > 0
+        wanted = self.leases.full if room else self.leases.owned
         if wanted != self._paused:
             self._consumer.pause(wanted - self._paused)
             self._consumer.resume(self._paused - wanted)
             self._paused = frozenset(wanted)
-
-    def _take(self, records: list[Record]) -> None:
-        if not self._accepting:
-            return  # they are not committed, so the next owner fetches them
-        now = time.time_ns() // 1000
-        for record in records:
-            offsets = self._offsets.get(record.partition)
-            if offsets is None or not offsets.add(record.offset):
-                continue
-            if offsets.full:
-                self._full.add(record.partition)
-            try:
-                job = decode_job(record.value or b"")
-            except CodecError as error:
-                self._on_undecodable(self, record, error)
-                continue
-            attempt = header(record, ATTEMPT)
-            self._scheduler.offer(
-                Work(
-                    job=job,
-                    record=record,
-                    tier=self.tier,
-                    attempt=int(attempt) if attempt and attempt.isdigit() else 1,
-                    sender=tracing.from_headers(record.headers),
-                    enqueued=record.timestamp * 1000,
-                    fetched=now,
-                )
-            )
-        if records:
-            self._on_work()
-
-    def _hand_back(self, withdrawn: Iterable[Work]) -> None:
-        """Give up jobs that were not started."""
-        by_partition: dict[int, list[int]] = {}
-        for work in withdrawn:
-            by_partition.setdefault(work.record.partition, []).append(work.record.offset)
-        for partition, offsets in self._offsets.items():
-            offsets.hand_back(by_partition.get(partition, ()))
-
-    async def _revoked(self, partitions: frozenset[int]) -> None:
-        """Commit what is settled, and hand back what was not started; what runs goes on, and is answered."""
-        await self.commit()
-        withdrawn = self._scheduler.withdraw(
-            lambda work: work.tier == self.tier and work.record.partition in partitions
-        )
-        self._hand_back(withdrawn)
-        self._owned -= partitions
-        self._paused -= partitions
-
-    async def _assigned(self, partitions: frozenset[int]) -> None:
-        """Begin with the partitions that are ours now; forget the account of those that did not come back."""
-        before = self._offsets
-        self._offsets = {
-            partition: before[partition] if partition in before else PartitionOffsets(WINDOW)
-            for partition in partitions
-        }
-        for offsets in self._offsets.values():
-            offsets.resume()
-        try:
-            for partition, committed in (await self._consumer.committed(partitions)).items():
-                self._offsets[partition].resume(committed)
-        except BrokerError as error:  # the consumer itself goes on asking, and begins where the group says
-            log.warning("%s: %s", self.tier, error)
-        self._owned = partitions
-        self._full = {partition for partition in partitions if self._offsets[partition].full}
-        self._paused = frozenset()
-        if partitions:
-            log.info("%s: reads %d partitions", self.tier, len(partitions))
-        self._joined.set()

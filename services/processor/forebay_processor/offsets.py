@@ -6,37 +6,52 @@ So after a crash everything from the committed offset on is fetched again: nothi
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
-from enum import Enum, auto
 
-
-class _State(Enum):
-    IN_HAND = auto()
-    SETTLED = auto()
-    HANDED_BACK = auto()
+from forebay_processor.lease import Ending, Lease
 
 
 class PartitionOffsets:
-    """The offsets of one partition that were fetched and are not yet in the settled prefix.
+    """The leases of one partition that are not yet behind the settled prefix.
 
-    It outlives a rebalance that gives the partition back: jobs that are still running are then fetched again, and
-    passed over.
+    It outlives a rebalance that takes the partition away and brings it back: jobs that are still running, or were
+    settled meanwhile, are then fetched again and not run again.
 
-    Attributes:
+    Args:
         window: how many offsets may be outstanding before the partition has to wait.
+        window_bytes: how many bytes of jobs in hand may be, likewise; None: any number.
     """
 
-    __slots__ = ("_committed", "_expected", "_next", "_order", "_states", "window")
+    __slots__ = (
+        "_bytes",
+        "_committed",
+        "_era",
+        "_expected",
+        "_in_hand",
+        "_leases",
+        "_next",
+        "_offered",
+        "_order",
+        "_reached",
+        "window",
+        "window_bytes",
+    )
 
-    def __init__(self, window: int) -> None:
+    def __init__(self, window: int, window_bytes: int | None = None) -> None:
         self.window = window
-        self._start_over()
+        self.window_bytes = window_bytes
+        self._era = 0
+        self.start_over()
 
-    def _start_over(self) -> None:
+    def start_over(self) -> None:
+        """Forget everything; a lease that is still open ends without being accounted for."""
         self._order: deque[int] = deque()
-        self._states: dict[int, _State] = {}
+        self._leases: dict[int, Lease] = {}
+        self._in_hand = 0
+        self._bytes = 0
         self._next: int | None = None
+        self._reached: int | None = None
         self._committed: int | None = None
+        self._offered: int | None = None
         self._expected = 0
 
     def __len__(self) -> int:
@@ -44,13 +59,15 @@ class PartitionOffsets:
 
     @property
     def full(self) -> bool:
-        """Whether as many offsets are outstanding as may be, and fetching more would not help the first of them."""
-        return len(self._order) >= self.window and self._states[self._order[0]] is not _State.HANDED_BACK
+        """Whether as much is outstanding as may be, and fetching more would not help the first of it."""
+        if self.window_bytes is not None and self._bytes >= self.window_bytes:
+            return True
+        return len(self._order) >= self.window and self._leases[self._order[0]].ending is not Ending.HANDED_BACK
 
     @property
     def busy(self) -> bool:
         """Whether a job is in hand."""
-        return any(state is _State.IN_HAND for state in self._states.values())
+        return self._in_hand > 0
 
     @property
     def finished(self) -> bool:
@@ -60,71 +77,108 @@ class PartitionOffsets:
     @property
     def committable(self) -> int | None:
         """The end of the settled prefix, if it lies beyond what is committed; None where there is nothing new."""
-        position = self._order[0] if self._order else self._next
+        if self._order:
+            position: int | None = self._order[0]
+        elif self._next is None:
+            position = self._reached
+        else:
+            position = self._next if self._reached is None else max(self._next, self._reached)
         if position is None or (self._committed is not None and position <= self._committed):
             return None
         return position
 
-    def resume(self, committed: int | None = None) -> None:
-        """Note that fetching begins, perhaps anew after a rebalance, at what the group has committed.
+    def offer(self) -> int | None:
+        """Return what is to be committed now, as `committable`; `confirm` says that it was."""
+        self._offered = self.committable
+        return self._offered
 
-        To be called at once without the offset, which may be fetched already, and again when it is known: whoever had
-        the partition in between may have committed more than we knew of.
+    def confirm(self) -> None:
+        """Note that the group has committed what was offered; it counts for nothing if fetching began anew since."""
+        if self._offered is not None:
+            self._commit(self._offered)
+
+    def resume(self) -> None:
+        """Note that the partition is ours anew after a rebalance, and what was handed back is fetched again."""
+        self._era += 1
+        self._offered = None
+        self._expected = 0
+        self._reached = None
+
+    def resume_at(self, committed: int | None) -> None:
+        """Note that fetching begins anew after a rebalance, at the offset that the group has committed.
+
+        Whoever had the partition in between may have committed more than we knew of. An offset that lies before the
+        one that we knew, or none at all, says that the topic was made anew or that somebody set the group back.
         """
-        self._expected = committed or 0
+        self.resume()
+        if self._committed is not None and (committed is None or committed < self._committed):
+            self.start_over()
         if committed is not None:
-            self.committed(committed)
+            self._expected = committed
+            self._commit(committed)
 
-    def add(self, offset: int) -> bool:
-        """Take in a fetched offset.
+    def grant(self, lease: Lease) -> bool:
+        """Take in a fetched offset, and the lease on its job.
 
         Returns:
-            False when its job is in hand already, or settled: it must not be run a second time.
+            False when the job is in hand already, or settled: it must not be run a second time.
         """
-        if offset < self._expected:
-            self._start_over()  # offsets only ever grow, unless the topic itself began anew
+        offset = lease.offset
+        known = self._leases.get(offset)
+        if offset < self._expected or (known is not None and known.timestamp != lease.timestamp):
+            self.start_over()  # offsets only ever grow and records never change, unless the topic itself began anew
+            known = None
         self._expected = offset
         self._advance()
         self._expected += 1
         if self._next is None or offset >= self._next:
             self._order.append(offset)
-            self._states[offset] = _State.IN_HAND
             self._next = offset + 1
-            return True
-        if self._states.get(offset) is _State.HANDED_BACK:
-            self._states[offset] = _State.IN_HAND
-            return True
-        return False
+        elif known is None or known.ending is not Ending.HANDED_BACK:
+            return False
+        self._leases[offset] = lease
+        self._in_hand += 1
+        self._bytes += lease.size
+        return True
 
-    def settle(self, offset: int) -> None:
-        """Mark an offset as done with; one that is not known, because the partition went away, is passed over."""
-        if offset in self._states:
-            self._states[offset] = _State.SETTLED
+    def reached(self, position: int) -> None:
+        """Note that everything before ``position`` was fetched: what was not granted was no record for us."""
+        self._reached = position
+
+    def ended(self, lease: Lease) -> None:
+        """Take note of the end of a lease; one that is not in this account any more changes nothing."""
+        if self._leases.get(lease.offset) is not lease:
+            return
+        self._in_hand -= 1
+        self._bytes -= lease.size
+        if lease.ending is Ending.HANDED_BACK:
+            lease.era = self._era
+        else:
             self._advance()
 
-    def committed(self, offset: int) -> None:
-        """Note that the group has committed ``offset``."""
+    def _commit(self, offset: int) -> None:
         if self._committed is None or offset > self._committed:
             self._committed = offset
             while self._order and self._order[0] < offset:
-                del self._states[self._order.popleft()]
+                self._drop_first()
             self._advance()
             self._next = max(self._next or 0, offset)
 
-    def hand_back(self, offsets: Iterable[int]) -> None:
-        """Give up offsets whose jobs were not started: whoever owns the partition next fetches them, perhaps we.
-
-        Those that are passed by when we fetch again were another owner's to settle, or are gone from the topic.
-        """
-        self._expected = 0
-        for offset in offsets:
-            if self._states.get(offset) is _State.IN_HAND:
-                self._states[offset] = _State.HANDED_BACK
-
     def _advance(self) -> None:
-        """Take out what is settled, and what fetching has passed by, up to the first offset that is still open."""
-        while self._order and (
-            (state := self._states[self._order[0]]) is _State.SETTLED
-            or (state is _State.HANDED_BACK and self._order[0] < self._expected)
-        ):
-            del self._states[self._order.popleft()]
+        """Take out what is settled, and what fetching has passed by, up to the first offset that is still open.
+
+        What was handed back is fetched again after the next rebalance. If it is not, and a later offset is, it was
+        another owner's to settle, or is gone from the topic.
+        """
+        while self._order:
+            lease = self._leases[self._order[0]]
+            passed_by = lease.ending is Ending.HANDED_BACK and lease.era < self._era and lease.offset < self._expected
+            if lease.ending is None or (lease.ending is Ending.HANDED_BACK and not passed_by):
+                return
+            self._drop_first()
+
+    def _drop_first(self) -> None:
+        lease = self._leases.pop(self._order.popleft())
+        if lease.ending is None:
+            self._in_hand -= 1
+            self._bytes -= lease.size

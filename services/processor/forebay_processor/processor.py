@@ -1,28 +1,49 @@
-"""The processor: takes each job from the scheduler through run and settle, within its slot and its deadline."""
+"""The processor: takes each job from the scheduler through run and settle, within its slot and its deadline.
+
+Each job that is taken up has a task. Whatever becomes of the task, even if it never takes its first step, its end gives
+the slot back and sees to it that the lease ends.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import Callable, Collection, Coroutine
+from functools import partial
+from typing import Any, Protocol
+
+from opentelemetry.trace import Span
 
 from forebay.deadlines import Deadlines
-from forebay.errors import CodecError
-from forebay.kafka import Record
-from forebay_processor.call import now
-from forebay_processor.fetch import TierFetcher
-from forebay_processor.run import Runner, expired
+from forebay_processor.fatal import Fatal
+from forebay_processor.lease import Lease, LeaseError, Partition
+from forebay_processor.metrics import Metrics
+from forebay_processor.outcome import crashed, expired
+from forebay_processor.run.call import now
 from forebay_processor.schedule import Scheduler
 from forebay_processor.settle import Settler
 from forebay_processor.spans import JobSpans, Spans
-from forebay_processor.work import Result, Work
+from forebay_processor.work import JobOutcome, Work
 
 log = logging.getLogger(__name__)
 
 TICK = 0.05
 """Seconds by which a deadline may be noticed late."""
+
+LAST_WORDS = 1.0
+"""Seconds that a handler has to end after it was cancelled, when the processor ends."""
+
+
+class Calls(Protocol):
+    """Calls the handlers."""
+
+    async def call(self, work: Work, span: Span) -> JobOutcome:
+        """Run a job's handler to its end; cancelling this stops it, where it can be stopped."""
+
+    def occupant(self, work: Work) -> asyncio.Future[Any] | None:
+        """Return what still runs of a job that nobody waits for any more."""
 
 
 class Processor:
@@ -30,124 +51,231 @@ class Processor:
 
     Args:
         scheduler: decides.
-        runner: calls the handlers.
+        calls: calls the handlers.
         settler: says what came of it.
         spans: traces it.
+        fatal: takes the error for which the lease of a job cannot end.
+        metrics: counts it.
+        clock: seconds since the epoch.
+
     """
 
-    def __init__(self, scheduler: Scheduler, runner: Runner, settler: Settler, spans: Spans) -> None:
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        calls: Calls,
+        settler: Settler,
+        spans: Spans,
+        fatal: Fatal,
+        metrics: Metrics,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._scheduler = scheduler
-        self._runner = runner
+        self._calls = calls
         self._settler = settler
         self._spans = spans
-        self._fetchers: dict[str, TierFetcher] = {}
+        self._fatal = fatal
+        self._metrics = metrics
+        self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._running: dict[Work, asyncio.Task[None]] = {}
         self._overdue: set[Work] = set()
-        self._deadlines: Deadlines[Work] = Deadlines(TICK, time.time())
+        self._deadlines: Deadlines[Work] = Deadlines(TICK, clock())
         self._accepting = True
+        self._moved = asyncio.Event()
+        metrics.watch(scheduler)
 
-    def serve(self, fetcher: TierFetcher) -> None:
-        """Settle the jobs of a tier with the fetcher that brings them."""
-        self._fetchers[fetcher.tier] = fetcher
+    def room(self, tier: str) -> int:
+        """Return how many more jobs of a tier are wanted."""
+        return self._scheduler.room(tier) if self._accepting else 0
+
+    async def wait_for_room(self, bound: float) -> None:
+        """Wait until jobs have left the scheduler, or for ``bound`` seconds."""
+        self._moved.clear()
+        try:
+            async with asyncio.timeout(bound):
+                await self._moved.wait()
+        except TimeoutError:
+            return
+
+    def offer(self, work: Work) -> None:
+        """Take a job in; `pump` starts it as soon as there is a slot."""
+        self._scheduler.offer(work)
 
     def pump(self) -> None:
         """Start as many jobs as there are slots for; answer those whose deadline has passed. It never waits."""
         if not self._accepting:
             return
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = int(self._clock() * 1000)
         moved = self._drop_expired(now_ms)
-        while (next_work := self._scheduler.take()) is not None:
-            self._running[next_work] = self._own(self._work(next_work))
-            self._deadlines.add(next_work, next_work.job["deadline"] / 1000)
+        while (work := self._scheduler.take()) is not None:
+            self._start(work)
             self._drop_expired(now_ms)  # it may have stood before one that nobody waits for
             moved = True
-        if moved:
-            for fetcher in self._fetchers.values():
-                fetcher.wake()
+        if moved and not self._moved.is_set():
+            self._moved.set()
 
-    def _drop_expired(self, now_ms: int) -> bool:
-        gone = self._scheduler.expired(now_ms)
-        for work in gone:
-            self._own(self._expire(work))
-        return bool(gone)
+    def see_to(self, lease: Lease, settling: Coroutine[Any, Any, None]) -> None:
+        """Settle a job that needs no slot, as a task of its own."""
+        task = self._own(settling)
+        task.add_done_callback(partial(self._settled, lease))
 
-    def undecodable(self, fetcher: TierFetcher, record: Record, error: CodecError) -> None:
-        """Take care of a record that is no job, while the partition goes on."""
-        self._own(self._settler.settle_undecodable(record, error, lambda: fetcher.settle(record)))
+    def withdraw(self, tier: str, partitions: Collection[Partition] | None = None) -> None:
+        """Hand back the jobs of a tier that wait here, of these partitions or of all; what runs goes on."""
+        for work in self._scheduler.withdraw(
+            lambda work: work.tier == tier and (partitions is None or work.lease.partition in partitions)
+        ):
+            work.lease.hand_back()
 
     async def keep_deadlines(self) -> None:
         """Stop each handler at its job's deadline, until cancelled; run it as a task."""
         while True:
             await asyncio.sleep(TICK)
-            for work in self._deadlines.due(time.time()):
-                task = self._running.get(work)
-                if task is not None:
-                    self._overdue.add(work)
-                    task.cancel()
-            self.pump()
+            self.expire()
+
+    def expire(self) -> None:
+        """Stop the handlers whose job's deadline has passed, and answer the jobs that wait until theirs has."""
+        for work in self._deadlines.due(self._clock()):
+            task = self._running.get(work)
+            if task is not None:
+                self._overdue.add(work)
+                task.cancel()
+        self.pump()
 
     def stop_accepting(self) -> None:
-        """Start nothing more; jobs that wait here are handed back: not committed, so the next owner fetches them."""
+        """Start nothing more."""
         self._accepting = False
-        for fetcher in self._fetchers.values():
-            fetcher.stop_accepting()
+        self._moved.set()
 
-    async def drain(self, bound: float) -> None:
-        """Give what runs ``bound`` seconds to finish; what does not is handed back. Call `stop_accepting` before."""
-        if self._tasks:
-            log.info("%d jobs are finishing", len(self._tasks))
-            _, unfinished = await asyncio.wait(self._tasks, timeout=bound)
-            if unfinished:
-                log.warning("%d jobs did not finish within %g s and are handed back", len(unfinished), bound)
-            for task in unfinished:
+    async def drain(self, bound: float, hurry: asyncio.Event) -> None:
+        """Give what runs ``bound`` seconds to finish, or until ``hurry`` is set; what does not is handed back.
+
+        Call `stop_accepting` before.
+        """
+        if not self._tasks:
+            return
+        log.info("%d jobs are finishing", len(self._tasks))
+        finishing = self._loop.create_task(asyncio.wait(self._tasks, timeout=bound))
+        hurried = self._loop.create_task(hurry.wait())
+        await asyncio.wait([finishing, hurried], return_when=asyncio.FIRST_COMPLETED)
+        finishing.cancel()
+        hurried.cancel()
+        unfinished = list(self._tasks)
+        if not unfinished:
+            return
+        log.warning("%d jobs did not finish in time and are handed back", len(unfinished))
+        for task in unfinished:
+            task.cancel()
+        _, deaf = await asyncio.wait(unfinished, timeout=LAST_WORDS)
+        if deaf:
+            log.warning("%d handlers go on although they were cancelled, and are cut off", len(deaf))
+            for task in deaf:
+                with contextlib.suppress(RuntimeError):  # it does not heed that either
+                    task.get_coro().close()  # the loop would wait for it when it ends
                 task.cancel()
-            await asyncio.gather(*unfinished, return_exceptions=True)
+            await asyncio.wait(deaf, timeout=LAST_WORDS)
+
+    def _start(self, work: Work) -> None:
+        task = self._running[work] = self._own(self._work(work))
+        task.add_done_callback(partial(self._ended, work))
+        self._deadlines.add(work, work.job["deadline"] / 1000)
 
     def _own(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._loop.create_task(coroutine)
         self._tasks.add(task)
-        task.add_done_callback(self._finished)
         return task
 
-    def _finished(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("a job could not be settled: it is run again once this processor is restarted", exc_info=error)
+    def _drop_expired(self, now_ms: int) -> bool:
+        gone = self._scheduler.expired(now_ms)
+        for work in gone:
+            self.see_to(work.lease, self._expire(work))
+        return bool(gone)
 
     async def _work(self, work: Work) -> None:
-        try:
-            spans = self._spans.begin(work)
-            result = await self._run(work, spans)
-            spans.ran(result)
-            fetcher = self._fetchers[work.tier]
-            await self._settler.settle(work, result, spans, lambda: fetcher.settle(work.record))
-            if self._runner.occupies(work):
-                await self._runner.vacated(work)
-        finally:
-            self._scheduler.release(work.tier)
-            if self._scheduler.waiting:
-                self.pump()
-            else:
-                self._fetchers[work.tier].wake()
+        spans = self._spans.begin(work)
+        outcome = await self._call(work, spans)
+        spans.ran(outcome)
+        await self._settler.settle(work, outcome, spans)
 
-    async def _run(self, work: Work, spans: JobSpans) -> Result:
+    async def _call(self, work: Work, spans: JobSpans) -> JobOutcome:
         begun = now()
         try:
-            return await self._runner.run(work, spans.handler)
+            return await self._calls.call(work, spans.handler)
         except asyncio.CancelledError:
-            if work not in self._overdue:
-                raise
-            return expired(begun)
+            if work in self._overdue:
+                self._uncancel()
+                self._say(work, "was stopped at its deadline")
+                self._metrics.expired.inc()
+                return expired(begun)
+            if not self._accepting:
+                raise  # the processor ends: the job is handed back
+            self._uncancel()
+            self._say(work, "was cancelled by its own handler")
+            return crashed(begun)
+        except Exception:
+            log.exception("operation %s: job %s could not be run", work.job["operation"], work.job["request_id"])
+            return crashed(begun)
         finally:
-            self._running.pop(work, None)
-            self._overdue.discard(work)
-            self._deadlines.discard(work, work.job["deadline"] / 1000)
+            self._forget(work)
 
     async def _expire(self, work: Work) -> None:
+        self._say(work, "was not run: its deadline had passed")
+        self._metrics.expired.inc()
         spans = self._spans.begin(work)
-        result = expired()
-        spans.ran(result)
-        fetcher = self._fetchers[work.tier]
-        await self._settler.settle(work, result, spans, lambda: fetcher.settle(work.record))
+        outcome = expired()
+        spans.ran(outcome)
+        await self._settler.settle(work, outcome, spans)
+
+    def _say(self, work: Work, what: str) -> None:
+        log.warning("operation %s: job %s %s", work.job["operation"], work.job["request_id"], what)
+
+    def _uncancel(self) -> None:
+        """Let what comes after a cancellation that was heeded wait as if there had been none."""
+        task = asyncio.current_task()
+        if task is not None:
+            task.uncancel()
+
+    def _forget(self, work: Work) -> None:
+        self._running.pop(work, None)
+        self._overdue.discard(work)
+        self._deadlines.discard(work, work.job["deadline"] / 1000)
+
+    def _ended(self, work: Work, task: asyncio.Task[None]) -> None:
+        """Give back the slot of a job whose task is over, now or when its thread is; see to its lease."""
+        self._forget(work)
+        occupant = self._calls.occupant(work)
+        if occupant is None:
+            self._release(work)
+        else:
+            self._say(work, "is done with, but its thread goes on and keeps a slot")
+            self._metrics.overdue.inc()
+            occupant.add_done_callback(partial(self._vacated, work))
+        if task.cancelled() and work.lease.is_open and not work.lease.promised and self._accepting:
+            self._tasks.discard(task)
+            self._scheduler.offer(work)  # it was cancelled before its first step, most likely at its deadline
+            self.pump()
+            return
+        self._settled(work.lease, task)
+
+    def _vacated(self, work: Work, thread: asyncio.Future[Any]) -> None:  # noqa: ARG002 - the signature is asyncio's
+        self._say(work, "has left its thread")
+        self._metrics.overdue.dec()
+        self._release(work)
+
+    def _release(self, work: Work) -> None:
+        self._scheduler.release(work.tier)
+        if self._scheduler.waiting:
+            self.pump()
+
+    def _settled(self, lease: Lease, task: asyncio.Task[None]) -> None:
+        """See to it that the lease of a job whose task is over has ended, is about to, or ends the process."""
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if not lease.is_open or lease.promised:
+            if error is not None:
+                log.error("a job that is settled went wrong afterwards", exc_info=error)
+        elif task.cancelled() and not self._accepting:
+            lease.hand_back()
+        else:
+            self._fatal.report(error or LeaseError(f"the task of {lease} ended without settling it"))

@@ -45,9 +45,14 @@ class Scheduler:
         self._bytes_left = backlog_bytes
 
     @property
-    def running(self) -> int:
-        """How many slots are taken."""
-        return sum(self._used.values())
+    def used(self) -> dict[str, int]:
+        """How many slots are taken, by tier."""
+        return dict(self._used)
+
+    @property
+    def free(self) -> int:
+        """How many slots are not taken."""
+        return self._free
 
     @property
     def waiting(self) -> bool:

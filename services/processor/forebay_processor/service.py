@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import socket
+import time
 import uuid
 from importlib.metadata import version
 from pathlib import Path
@@ -14,18 +15,26 @@ from pathlib import Path
 from opentelemetry import trace
 
 from forebay import topics, tracing
-from forebay.app import load_app
+from forebay.app import Forebay, load_app
 from forebay.catalog import Catalog, announce
-from forebay.errors import BrokerError
 from forebay.kafka import Producer
 from forebay.lifecycle import notify, running, stop_on_signals
 from forebay.settings import TIERS, Settings
-from forebay_processor.fetch import TierFetcher
+from forebay_processor import delays, fetch
+from forebay_processor.dead_letters import DeadLetters
+from forebay_processor.delays import Delays
+from forebay_processor.fatal import Fatal
+from forebay_processor.fetch import Fetcher
+from forebay_processor.intake import JobReader, TierIntake
+from forebay_processor.member import make_fetcher
+from forebay_processor.metrics import Metrics
 from forebay_processor.processor import Processor
-from forebay_processor.run import Runner
+from forebay_processor.run.handlers import Handlers
+from forebay_processor.run.resolve import Resolver
 from forebay_processor.schedule import Scheduler, reserves
 from forebay_processor.settle import Settler
 from forebay_processor.spans import Spans
+from forebay_schemas import topics as topic_names
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +42,8 @@ BACKLOG_PER_SLOT = 8
 """Jobs of a tier that wait in memory for each slot: enough to never run dry, few enough to hand back."""
 BACKLOG_BYTES = 64 * 1024 * 1024
 """Bytes of payload that wait in memory, of all tiers together."""
-COMMIT_INTERVAL = 0.5
-"""Seconds between two commits."""
+FLUSH_AT_LEAST = 1.0
+"""Seconds that the last replies have to be acknowledged, also where the handlers took the whole of the drain."""
 
 
 async def serve(
@@ -43,7 +52,7 @@ async def serve(
     """Run a processor until SIGTERM or SIGINT, or until ``stop`` is set.
 
     At the end it starts nothing more, gives what runs ``drain`` seconds, commits, and leaves each group as soon as no
-    job of it is in hand.
+    job of it is in hand. A second signal makes it hand back at once what runs.
 
     Args:
         settings: where the cluster is, and the limits.
@@ -56,26 +65,17 @@ async def serve(
         IncompatibleSchema: an operation does not fit the catalog; nothing was announced.
         BrokerUnavailable: the cluster does not answer.
         TopicMismatch: a topic exists in another shape.
+        BrokerError: something can never be said about a job; the processor has ended in order before.
     """
-    stop = stop or asyncio.Event()
-    stop_on_signals(stop)
+    stop, hurry = stop or asyncio.Event(), asyncio.Event()
+    stop_on_signals(stop, hurry)
 
     app = load_app(reference, app_dir)
-    scheduler = Scheduler(
-        settings.slots,
-        reserves(settings.slots, TIERS),
-        backlog=settings.slots * BACKLOG_PER_SLOT,
-        backlog_bytes=BACKLOG_BYTES,
-    )
     processor_id = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
     await topics.ensure(settings, topics.of_processor(settings, app.name))
     provider = tracing.configure("processor", processor_id, version("forebay"), settings.trace_ratio)
     trace.set_tracer_provider(provider)  # so that a handler's own spans join the trace
-    lost: list[BrokerError] = []
-
-    def on_lost(error: BrokerError) -> None:
-        lost.append(error)
-        stop.set()
+    fatal = Fatal(stop)
 
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(asyncio.to_thread, provider.shutdown)
@@ -87,42 +87,84 @@ async def serve(
         await stack.enter_async_context(running(catalog.follow()))
         await announce(settings, producer, catalog, app.operations, processor_id)
 
-        runner = Runner(app, reference, app_dir, catalog, settings.slots)
-        stack.callback(runner.stop)
-        settler = Settler(settings, app.name, producer, processor_id, on_lost)
-        processor = Processor(scheduler, runner, settler, Spans(provider, settings.namespace, app.name))
-        fetchers = [
-            TierFetcher(
-                settings,
-                app.name,
-                tier,
-                processor_id,
-                scheduler,
-                on_work=processor.pump,
-                on_undecodable=processor.undecodable,
-            )
-            for tier in TIERS
-        ]
+        handlers = Handlers.of(app, reference, app_dir, settings.slots)
+        stack.callback(handlers.stop)
+        scheduler = Scheduler(
+            settings.slots,
+            reserves(settings.slots, TIERS),
+            backlog=settings.slots * BACKLOG_PER_SLOT,
+            backlog_bytes=BACKLOG_BYTES,
+        )
+        metrics = Metrics(app.name)
+        dead_letters = DeadLetters(settings.namespace, app.name, producer, metrics)
+        settler = Settler(settings.namespace, app.name, producer, dead_letters, processor_id, fatal, metrics)
+        spans = Spans(provider, settings.namespace, app.name)
+        processor = Processor(scheduler, handlers, settler, spans, fatal, metrics)
+        reader, resolver = JobReader(settings.namespace), Resolver(app.operations, catalog)
+        intakes = {tier: TierIntake(tier, reader, resolver, processor, settler) for tier in TIERS}
+        mover = Delays(settings.namespace, app.name, reader, producer, dead_letters, processor, fatal, metrics)
+        fetchers = _fetchers(settings, app, processor_id, intakes, mover)
         stack.push_async_callback(_stop, fetchers)
-        for fetcher in fetchers:
-            processor.serve(fetcher)
-            await fetcher.start()
+        await asyncio.gather(*(fetcher.start() for fetcher in fetchers))
         ready = f"{processor_id} runs {', '.join(app.operations)} in {settings.slots} slots"
-        background = (*(fetcher.run() for fetcher in fetchers), processor.keep_deadlines(), _commit(fetchers))
-        async with running(*background, _say_ready(fetchers, ready)):
+        background = [
+            *(fetcher.run() for fetcher in fetchers),
+            *(fetcher.keep_committing() for fetcher in fetchers),
+            processor.keep_deadlines(),
+            mover.run(),
+            _say_ready(fetchers, ready),
+        ]
+        async with running(*background):
             await stop.wait()
             notify(STOPPING="1")
             log.info("%s is stopping", processor_id)
             processor.stop_accepting()
+            for fetcher in fetchers:
+                fetcher.stop_accepting()
+            bound = time.monotonic() + settings.drain
             async with running(*(fetcher.leave() for fetcher in fetchers)):
-                await processor.drain(settings.drain)
-                await producer.flush(settings.drain)
-    if lost:
-        raise lost[0]
+                await processor.drain(settings.drain, hurry)
+                await producer.flush(max(FLUSH_AT_LEAST, bound - time.monotonic()))
+    if fatal.error is not None:
+        raise fatal.error
 
 
-async def _say_ready(fetchers: list[TierFetcher], sentence: str) -> None:
-    """Say that the processor is ready once every tier is read."""
+def _fetchers(
+    settings: Settings, app: Forebay, client: str, intakes: dict[str, TierIntake], mover: Delays
+) -> list[Fetcher]:
+    """Make a fetcher for the queue of each tier, and for each retry topic."""
+    namespace = settings.namespace
+    return [
+        *(
+            make_fetcher(
+                settings,
+                client,
+                tier,
+                topic_names.jobs(namespace, app.name, tier),
+                topic_names.group(namespace, app.name, tier),
+                intake,
+                fetch.WINDOW,
+            )
+            for tier, intake in intakes.items()
+        ),
+        *(
+            make_fetcher(
+                settings,
+                client,
+                topic,
+                topic,
+                topic_names.retries_group(namespace, app.name),
+                mover,
+                delays.WINDOW,
+                delays.WINDOW_BYTES,
+            )
+            for topic in mover.topics
+        ),
+    ]
+
+
+async def _say_ready(fetchers: list[Fetcher], sentence: str) -> None:
+    """Say that the processor is ready once everything is read."""
     notify(STATUS="joining the groups of its tiers")
     for fetcher in fetchers:
         await fetcher.until_joined()
@@ -130,12 +172,5 @@ async def _say_ready(fetchers: list[TierFetcher], sentence: str) -> None:
     notify(READY="1", STATUS=sentence)
 
 
-async def _stop(fetchers: list[TierFetcher]) -> None:
+async def _stop(fetchers: list[Fetcher]) -> None:
     await asyncio.gather(*(fetcher.stop() for fetcher in fetchers))
-
-
-async def _commit(fetchers: list[TierFetcher]) -> None:
-    while True:
-        await asyncio.sleep(COMMIT_INTERVAL)
-        for fetcher in fetchers:
-            await fetcher.commit()

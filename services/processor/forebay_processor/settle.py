@@ -1,170 +1,249 @@
-"""settle: say what came of a job, and only then count its offset as done.
+"""settle: say what came of a job, and only then end its lease.
 
-The reply is acknowledged before the offset may be committed, so a crash in between repeats an answer and never loses
-one.
+Whatever is produced is acknowledged before the lease ends, and so before the offset may be committed: a crash in
+between repeats an answer and never loses one. What can never be produced, for a reason that is not the record's own,
+stops the process: its partitions go to others.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
+from functools import partial
 
-from forebay import failures
+from forebay import headers, tracing
 from forebay.errors import BrokerError, CodecError, MessageTooLarge, TopicUnknown
-from forebay.kafka import Headers, Producer, Record
-from forebay.messages import JobMessage, ProblemMessage, ReplyMessage, encode_reply
-from forebay.settings import Settings
-from forebay_processor.run import unreadable
+from forebay.kafka import Headers, Record
+from forebay.messages import JobMessage, ReplyMessage, encode_reply
+from forebay.settings import TIERS
+from forebay_processor.dead_letters import DeadLetters
+from forebay_processor.fatal import Fatal
+from forebay_processor.lease import Lease
+from forebay_processor.metrics import Metrics
+from forebay_processor.outcome import no_processor, too_large, unreadable
+from forebay_processor.sending import Sending, capacity
 from forebay_processor.spans import JobSpans
-from forebay_processor.work import Result, Work
+from forebay_processor.work import JobOutcome, Work
 from forebay_schemas import request_ids
 from forebay_schemas import topics as topic_names
-from forebay_schemas.headers import ERROR_DETAIL, ERROR_TYPE, NOT_BEFORE, ORIGIN
+from forebay_schemas.headers import HANDED_ON, NOT_BEFORE, ORIGIN
 
 log = logging.getLogger(__name__)
 
+HAND_ON_DELAY = "200ms"
+"""The retry topic through which jobs are handed on."""
+
+TIME_TO_ANSWER_MS = 100
+"""Milliseconds before a deadline at which a job must be on its way, so that its caller hears of it in time."""
+
+SAY_GONE_EVERY = 60.0
+"""Seconds between two lines of the log about the same reply topic that is gone."""
+
+_REMEMBERED_GONE = 1000
+
 
 class Settler:
-    """Produces replies and dead letters.
+    """Produces replies and dead letters, and hands jobs on.
 
     Args:
-        settings: the namespace.
-        app: whose dead letters they are.
+        namespace: prefix of topics.
+        app: whose jobs they are.
         producer: where they go.
+        dead_letters: keeps what can never be run.
         processor: id of this processor, for the replies.
-        on_lost: called with an error after which the producer will never deliver anything again.
+        fatal: takes the errors for which a lease cannot end.
+        metrics: counts it.
+        clock: seconds since the epoch.
     """
 
     def __init__(
         self,
-        settings: Settings,
+        namespace: str,
         app: str,
-        producer: Producer,
+        producer: Sending,
+        dead_letters: DeadLetters,
         processor: str,
-        on_lost: Callable[[BrokerError], None],
+        fatal: Fatal,
+        metrics: Metrics,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        self._namespace = settings.namespace
-        self._dead = topic_names.dead(settings.namespace, app)
+        self._namespace = namespace
+        self._retries = topic_names.retries(namespace, app, HAND_ON_DELAY)
+        self._queues = {topic_names.jobs(namespace, app, tier) for tier in TIERS}
+        self._hand_on_delay = topic_names.RETRY_DELAYS_MS[HAND_ON_DELAY]
+        self._dead_letters = dead_letters
         self._producer = producer
         self._processor = processor
-        self._on_lost = on_lost
+        self._fatal = fatal
+        self._metrics = metrics
+        self._clock = clock
+        self._gone: dict[str, float] = {}
 
-    async def settle(self, work: Work, result: Result, spans: JobSpans, done: Callable[[], None]) -> None:
+    async def settle(self, work: Work, outcome: JobOutcome, spans: JobSpans) -> None:
         """Reply to whoever asked, after keeping the job among the dead letters if it can never run.
 
-        It waits for the dead letter, and while too much waits for the broker; not for the reply.
-
-        Args:
-            work: the job.
-            result: what came of it.
-            spans: its spans; the last of them end when the reply is acknowledged.
-            done: called when all of it is acknowledged.
+        It waits for the dead letter, and while too much waits for the broker; not for the reply. The lease and the
+        spans end when the reply is acknowledged.
         """
-        if result.dead:
-            await self._bury(work.record, result)
-        if self._producer.backpressured:
-            await self._producer.wait_for_capacity()
-        headers = list(spans.reply())
-        if result.not_before is not None:
-            headers.append((NOT_BEFORE, str(result.not_before).encode()))
+        if outcome.dead:
+            await self._dead_letters.keep(work.record, outcome.problem)
+        await capacity(self._producer)
+        carried = list(spans.reply())
+        if outcome.not_before is not None:
+            carried.append((NOT_BEFORE, str(outcome.not_before).encode()))
+        self._reply(work, outcome, carried, spans)
 
-        def delivered(error: BrokerError | None) -> None:
-            spans.end(error)
-            self._conclude(error, done)
-
-        key = work.job["request_id"].encode()
-        try:
-            self._send(_reply_place(work.job), key, self._reply(work, result), headers, delivered)
-        except MessageTooLarge as error:
-            problem = ProblemMessage(
-                type=failures.UNUSABLE_RESULT, title="The handler returned something unusable", detail=str(error)
-            )
-            smaller = Result("FAILED", result.started, result.finished, problem=problem)
-            self._send(_reply_place(work.job), key, self._reply(work, smaller), headers, delivered)
-
-    async def _bury(self, record: Record, result: Result) -> None:
-        """Keep the original bytes of a job that can never run, with the reason and the origin."""
-        problem = result.problem or ProblemMessage(type="", title="", detail=None)
-        origin = f"{record.topic}/{record.partition}/{record.offset}"
-        headers = [
-            *((name, value) for name, value in record.headers if name not in (ERROR_TYPE, ERROR_DETAIL, ORIGIN)),
-            (ERROR_TYPE, problem["type"].encode()),
-            (ERROR_DETAIL, (problem["detail"] or "").encode()),
-            (ORIGIN, origin.encode()),
-        ]
-        log.error("%s goes to %s: %s", origin, self._dead, problem["detail"])
-        try:
-            await self._producer.publish_and_wait(self._dead, record.value, key=record.key or b"", headers=headers)
-        except BrokerError as error:
-            self._on_lost(error)
-            raise
-
-    async def settle_undecodable(self, record: Record, error: CodecError, done: Callable[[], None]) -> None:
+    async def settle_unreadable(self, record: Record, lease: Lease, error: CodecError) -> None:
         """Keep a record that is no job among the dead letters, and tell whoever its key says is waiting."""
-        result = unreadable(str(error))
-        await self._bury(record, result)
-        key = record.key or b""
-        request_id = key.decode("utf-8", "replace")
+        outcome = unreadable(str(error))
+        await self._dead_letters.keep(record, outcome.problem)
+        request_id = (record.key or b"").decode("utf-8", "replace")
         instance = request_ids.instance_of(request_id)
         if instance is None:
-            done()
+            lease.done()
             return
-        reply = ReplyMessage(
-            request_id=request_id,
-            tenant="",
-            outcome=result.outcome,
-            content_type="",
-            payload=b"",
-            payload_schema=None,
-            problem=result.problem,
-            attempt=0,
-            processor=self._processor,
-            enqueued=record.timestamp * 1000,
-            fetched=result.started,
-            started=result.started,
-            finished=result.finished,
-        )
+        reply = self._message(request_id, "", 0, record.timestamp * 1000, outcome.started, outcome)
         place = (topic_names.replies(self._namespace, instance), topic_names.HELD_PARTITION)
-        self._send(place, key, reply, [], lambda error: self._conclude(error, done))
+        await capacity(self._producer)
+        self._send(place, reply, (), lease)
+
+    async def hand_on(self, record: Record, lease: Lease, job: JobMessage) -> None:
+        """Pass a job to another processor of the app, or, if its deadline comes before, tell that there is none.
+
+        The same bytes go to a retry topic; the lease ends when they are there.
+        """
+        await capacity(self._producer)
+
+        def refuse() -> None:
+            log.warning("operation %.100r: no processor for job %s", job["operation"], job["request_id"])
+            outcome = no_processor(job["operation"])
+            enqueued, instant = record.timestamp * 1000, outcome.started
+            reply = self._message(job["request_id"], job["tenant"], 0, enqueued, instant, outcome)
+            self._send(_reply_place(job), reply, tracing.carry_on(record.headers), lease)
+
+        def delivered(error: BrokerError | None) -> None:
+            if error is None:
+                self._metrics.handed_on.inc()
+                lease.hand_on()
+            elif isinstance(error, MessageTooLarge):
+                self._or_end(refuse)
+            else:
+                self._fatal.report(error)
+
+        due = int(self._clock() * 1000) + self._hand_on_delay
+        if due + TIME_TO_ANSWER_MS > job["deadline"]:
+            refuse()
+            return
+        found = headers.origin(record, self._queues) or headers.Origin.of(record)
+        changed = {
+            HANDED_ON: str(min(headers.handed_on(record) + 1, headers.MOST)).encode(),
+            NOT_BEFORE: str(due).encode(),
+            ORIGIN: found.text,
+        }
+        carried, key = headers.replaced(record.headers, changed), record.key or b""
+        try:
+            self._producer.publish(self._retries, record.value, key=key, headers=carried, on_delivery=delivered)
+            lease.promised = True
+        except MessageTooLarge:  # what the headers weigh, on top of a job that is as large as may be
+            refuse()
+
+    def _reply(self, work: Work, outcome: JobOutcome, carried: Headers, spans: JobSpans) -> None:
+        """Send what came of a job, or, where that is too large for its topic, that it is."""
+
+        def instead(error: MessageTooLarge) -> None:
+            if outcome.outcome == "COMPLETED":
+                self._reply(work, too_large(outcome, str(error)), carried, spans)
+            else:
+                self._give_up(work.lease, work.job["reply_topic"], error)
+                spans.end(error)
+
+        job = work.job
+        reply = self._message(job["request_id"], job["tenant"], work.attempt, work.enqueued, work.fetched, outcome)
+        try:
+            self._send(_reply_place(job), reply, carried, work.lease, spans, instead)
+        except MessageTooLarge as error:
+            instead(error)
 
     def _send(
         self,
         place: tuple[str, int],
-        key: bytes,
         reply: ReplyMessage,
-        headers: Headers,
-        delivered: Callable[[BrokerError | None], None],
+        carried: Headers,
+        lease: Lease,
+        spans: JobSpans | None = None,
+        instead: Callable[[MessageTooLarge], None] | None = None,
     ) -> None:
+        """Produce a reply; the lease ends when it is acknowledged, or when it is certain that nobody can read it.
+
+        Args:
+            place: topic and partition.
+            reply: the message.
+            carried: its headers.
+            lease: of the job.
+            spans: of the job, if it has any.
+            instead: called, where the topic takes no reply of this size, to send another.
+        """
         topic, partition = place
+
+        def delivered(error: BrokerError | None) -> None:
+            if isinstance(error, MessageTooLarge) and instead is not None:
+                self._or_end(partial(instead, error))
+                return
+            if spans is not None:
+                spans.end(error)
+            if error is None:
+                lease.done()
+            elif isinstance(error, TopicUnknown | MessageTooLarge):
+                self._give_up(lease, topic, error)
+            else:
+                self._fatal.report(error)
+
         self._producer.publish(
-            topic, encode_reply(reply), key=key, headers=headers, partition=partition, on_delivery=delivered
+            topic,
+            encode_reply(reply),
+            key=reply["request_id"].encode(),
+            headers=carried,
+            partition=partition,
+            on_delivery=delivered,
         )
+        lease.promised = True
 
-    def _conclude(self, error: BrokerError | None, done: Callable[[], None]) -> None:
-        """Count a job as done with once its reply is safe, or once it is certain that nobody is there to read it."""
-        if isinstance(error, TopicUnknown):
-            log.warning("a reply cannot be delivered, its gateway is gone: %s", error)
-        elif error is not None:
-            self._on_lost(error)
-            return
-        done()
+    def _or_end(self, send: Callable[[], None]) -> None:
+        """Send something after the producer told what became of another record; what prevents it ends the process."""
+        try:
+            send()
+        except Exception as error:  # the producer that called is not to suffer from it
+            self._fatal.report(error)
 
-    def _reply(self, work: Work, result: Result) -> ReplyMessage:
-        job = work.job
+    def _give_up(self, lease: Lease, topic: str, error: BrokerError) -> None:
+        """End the lease of a job whose reply nobody can get; the log says so once in a while for each topic."""
+        now = self._clock()
+        if now - self._gone.get(topic, 0.0) >= SAY_GONE_EVERY:
+            if len(self._gone) >= _REMEMBERED_GONE:
+                self._gone.clear()
+            self._gone[topic] = now
+            log.warning("replies to %s cannot be delivered, and their jobs are done with: %s", topic, error)
+        self._metrics.undeliverable.inc()
+        lease.done()
+
+    def _message(
+        self, request_id: str, tenant: str, attempt: int, enqueued: int, fetched: int, outcome: JobOutcome
+    ) -> ReplyMessage:
         return ReplyMessage(
-            request_id=job["request_id"],
-            tenant=job["tenant"],
-            outcome=result.outcome,
-            content_type=result.content_type,
-            payload=result.payload,
-            payload_schema=result.payload_schema,
-            problem=result.problem,
-            attempt=work.attempt,
+            request_id=request_id,
+            tenant=tenant,
+            outcome=outcome.outcome,
+            content_type=outcome.content_type,
+            payload=outcome.payload,
+            payload_schema=outcome.payload_schema,
+            problem=outcome.problem,
+            attempt=attempt,
             processor=self._processor,
-            enqueued=work.enqueued,
-            fetched=work.fetched,
-            started=result.started,
-            finished=result.finished,
+            enqueued=enqueued,
+            fetched=fetched,
+            started=outcome.started,
+            finished=outcome.finished,
         )
 
 

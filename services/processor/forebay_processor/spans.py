@@ -13,7 +13,7 @@ from forebay import span_attributes as names
 from forebay import tracing
 from forebay.errors import BrokerError
 from forebay.kafka import Headers
-from forebay_processor.work import Result, Work
+from forebay_processor.work import JobOutcome, Work
 from forebay_schemas import topics as topic_names
 
 
@@ -66,8 +66,7 @@ class JobSpans:
 
     Attributes:
         handler: to be the current span while the handler runs; for a job that is not sampled it records nothing, but
-            the
-            handler's own spans still belong to the caller's trace.
+            the handler's own spans still belong to the caller's trace.
     """
 
     __slots__ = ("_process", "_replies", "_send", "_tracer", "_work", "handler")
@@ -82,16 +81,16 @@ class JobSpans:
         if process is not None:
             self.handler = tracer.start_span(work.job["operation"], set_span_in_context(process, Context()))
 
-    def ran(self, result: Result) -> None:
+    def ran(self, outcome: JobOutcome) -> None:
         """End the handler's span with what came of it."""
         if self._process is None:
             return
-        problem = result.problem
+        problem = outcome.problem
         if problem is not None:
             for span in (self.handler, self._process):
                 span.set_attribute(names.ERROR_TYPE, problem["type"])
                 span.set_status(Status(StatusCode.ERROR, problem["title"]))
-        self._process.set_attribute(names.OUTCOME, result.outcome)
+        self._process.set_attribute(names.OUTCOME, outcome.outcome)
         self.handler.end()
 
     def reply(self) -> Headers:

@@ -1,4 +1,4 @@
-"""One job in hand, and what came of it: what the steps of the processor pass on to each other."""
+"""A job in hand, and what came of it: what the steps of the processor pass on to each other."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from opentelemetry.trace import SpanContext
 
 from forebay.kafka import Record
 from forebay.messages import JobMessage, Outcome, ProblemMessage
+from forebay_processor.lease import Lease
+from forebay_processor.run.resolve import Resolved
 
 
 @dataclass(slots=True, eq=False)
@@ -15,7 +17,9 @@ class Work:
     """A job in hand. Instants are in microseconds since the epoch.
 
     Attributes:
+        lease: the hold on it.
         job: the message.
+        resolved: the operation that it is for, and the schema of its payload.
         record: as it was fetched.
         tier: the lane that it came by.
         attempt: which run this is, from 1.
@@ -24,7 +28,9 @@ class Work:
         fetched: when it was taken in here.
     """
 
+    lease: Lease
     job: JobMessage
+    resolved: Resolved
     record: Record
     tier: str
     attempt: int
@@ -39,7 +45,7 @@ class Work:
 
 
 @dataclass(slots=True, frozen=True)
-class Result:
+class JobOutcome:
     """What came of a job. Instants are in microseconds since the epoch.
 
     Attributes:

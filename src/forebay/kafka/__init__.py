@@ -11,9 +11,10 @@ from forebay.kafka.arrivals import Arrivals, Lull
 from forebay.kafka.consumers import GroupConsumer, PinnedConsumer
 from forebay.kafka.producer import Producer
 from forebay.kafka.reader import Start
-from forebay.kafka.records import Headers, Record, header, header_number
+from forebay.kafka.records import LATEST_TIMESTAMP, Headers, Record, header, header_number
 
 __all__ = [
+    "LATEST_TIMESTAMP",
     "Admin",
     "Arrivals",
     "GroupConsumer",

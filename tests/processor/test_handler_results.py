@@ -11,7 +11,7 @@ import pytest
 
 from forebay import Forebay, Job, Problem, Reject, RetryAfter, failures
 from forebay.messages import ProblemMessage, ReplyMessage, decode_reply, encode_reply
-from forebay_processor.call import Call, call, unfit
+from forebay_processor.run.call import HandlerResult, call, invalid_request
 
 JOB = Job(id="gw-1", key="gw-1", tenant="t", attempt=1, deadline_ms=2**62, is_replay=False)
 
@@ -21,7 +21,7 @@ class Size:
     width: int
 
 
-def outcome(handle: Callable[[], Any]) -> Call:
+def outcome(handle: Callable[[], Any]) -> HandlerResult:
     app = Forebay("shop")
 
     @app.operation()
@@ -143,13 +143,13 @@ class Order:
 def test_a_value_that_the_type_refuses_is_the_callers_mistake(value: Any, detail: str) -> None:
     with pytest.raises(msgspec.ValidationError) as caught:
         msgspec.convert(value, Order)
-    failure = unfit(caught.value)
+    failure = invalid_request(caught.value)
     assert (failure.problem.type, failure.problem.detail) == (failures.INVALID, detail)
     assert failure.traceback is None, "nobody need look into it"
 
 
 def test_an_error_in_the_types_own_code_is_a_failure_like_a_handlers() -> None:
-    failure = unfit(KeyError("swordfish"))
+    failure = invalid_request(KeyError("swordfish"))
     assert failure.problem.type == failures.HANDLER_FAILED
     assert "swordfish" not in str(failure.problem)
-    assert unfit(Reject("why")).problem.type == "rejected"
+    assert invalid_request(Reject("why")).problem.type == "rejected"

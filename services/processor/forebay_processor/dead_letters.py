@@ -1,0 +1,69 @@
+"""Dead letters: records that can never be run, kept as they came, with the reason."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from forebay import headers
+from forebay.errors import BrokerError, MessageTooLarge
+from forebay.kafka import Headers, Record
+from forebay.messages import ProblemMessage
+from forebay.settings import TIERS
+from forebay_processor.metrics import Metrics
+from forebay_processor.sending import Sending, capacity
+from forebay_schemas import topics as topic_names
+from forebay_schemas.headers import ERROR_DETAIL, ERROR_TYPE, ORIGIN
+
+log = logging.getLogger(__name__)
+
+
+class DeadLetters:
+    """Keeps dead letters of an app.
+
+    Args:
+        namespace: prefix of topics.
+        app: whose they are.
+        producer: where they go.
+        metrics: counts them.
+    """
+
+    def __init__(self, namespace: str, app: str, producer: Sending, metrics: Metrics) -> None:
+        self._topic = topic_names.dead(namespace, app)
+        self._queues = {topic_names.jobs(namespace, app, tier) for tier in TIERS}
+        self._producer = producer
+        self._metrics = metrics
+
+    async def keep(self, record: Record, problem: ProblemMessage | None) -> None:
+        """Keep the bytes of a record, the reason and where it stood first; returns when that is acknowledged.
+
+        A value that is so large that it does not fit beside the reason is left out, and the reason says so.
+
+        Raises:
+            BrokerError: it never will be acknowledged.
+        """
+        detail = (problem["detail"] if problem else None) or ""
+        place = f"{record.topic}/{record.partition} at offset {record.offset}"
+        log.error("%s goes to %s: %s", place, self._topic, detail)
+        reason = {
+            ERROR_TYPE: (problem["type"] if problem else "").encode(),
+            ERROR_DETAIL: detail.encode("utf-8", "replace"),
+            ORIGIN: (headers.origin(record, self._queues) or headers.Origin.of(record)).text,
+        }
+        await capacity(self._producer)
+        try:
+            await self._publish(record.key, record.value, headers.replaced(record.headers, reason))
+        except MessageTooLarge as error:
+            reason[ERROR_DETAIL] += f"; its {len(record.value or b'')} bytes are not kept: {error}".encode()
+            await self._publish(None, None, list(reason.items()))
+        self._metrics.dead.inc()
+
+    async def _publish(self, key: bytes | None, value: bytes | None, kept: Headers) -> None:
+        delivered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def on_delivery(error: BrokerError | None) -> None:
+            if not delivered.done():
+                delivered.set_exception(error) if error else delivered.set_result(None)
+
+        self._producer.publish(self._topic, value, key=key or b"", headers=kept, on_delivery=on_delivery)
+        await delivered

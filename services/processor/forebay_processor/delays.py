@@ -1,0 +1,221 @@
+"""delays: bring jobs back from the retry topics to their queue when they are due.
+
+Every processor of an app is a member of one group that reads the retry topics, one for each delay. A job stays in its
+topic until it is due, so a processor that ends keeps nothing from its successor; its lease ends when its queue has it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from forebay import headers
+from forebay.errors import BrokerError, CodecError, UnusableJob
+from forebay.kafka import Record
+from forebay.messages import JobMessage
+from forebay.settings import TIERS
+from forebay_processor.dead_letters import DeadLetters
+from forebay_processor.fatal import Fatal
+from forebay_processor.intake import JobReader
+from forebay_processor.lease import Lease, Partition
+from forebay_processor.metrics import Metrics
+from forebay_processor.outcome import unreadable
+from forebay_processor.processor import Processor
+from forebay_processor.sending import Sending, capacity
+from forebay_schemas import topics as topic_names
+
+WINDOW = 1000
+"""Records of a partition that may be in hand: those that are due next."""
+WINDOW_BYTES = 4 * 1024 * 1024
+"""Bytes of them."""
+ROOM = 500
+"""Records that are taken in at once."""
+
+
+_LONGEST_WAIT = 1.0
+_SHORTEST_WAIT = 0.001
+
+
+@dataclass(slots=True, frozen=True)
+class _Delayed:
+    """A job that waits here.
+
+    Attributes:
+        due: when it leaves this topic, in milliseconds since the epoch.
+        not_before: when it may run, likewise; later than ``due`` where this topic's delay is too short for it.
+        queue: the topic that it belongs to.
+    """
+
+    due: int
+    not_before: int
+    queue: str
+    record: Record
+    lease: Lease
+    job: JobMessage
+
+
+class Partitions(Protocol):
+    """Says where in a queue a job had better go."""
+
+    def choose(self, queue: str, operation: str) -> int | None:
+        """Return a partition whose owner runs the operation; None where any will do."""
+
+
+class Delays:
+    """Takes jobs that wait in the retry topics, and moves each to its queue when it is due.
+
+    Args:
+        namespace: prefix of topics.
+        app: whose jobs they are.
+        reader: reads them.
+        producer: where they go.
+        dead_letters: keeps records that are no jobs.
+        processor: sees to those.
+        fatal: takes the errors for which a lease cannot end.
+        metrics: counts it.
+        partitions: says which partition of its queue a job goes to; default: to any.
+        clock: seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        namespace: str,
+        app: str,
+        reader: JobReader,
+        producer: Sending,
+        dead_letters: DeadLetters,
+        processor: Processor,
+        fatal: Fatal,
+        metrics: Metrics,
+        partitions: Partitions | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._delays = {
+            topic_names.retries(namespace, app, name): delay for name, delay in topic_names.RETRY_DELAYS_MS.items()
+        }
+        self._queues = {tier: topic_names.jobs(namespace, app, tier) for tier in TIERS}
+        self._reader = reader
+        self._producer = producer
+        self._dead_letters = dead_letters
+        self._processor = processor
+        self._partitions = partitions
+        self._fatal = fatal
+        self._metrics = metrics
+        self._clock = clock
+        self._waiting: dict[Partition, deque[_Delayed]] = {}
+        self._news = asyncio.Event()
+
+    @property
+    def topics(self) -> list[str]:
+        """The retry topics of the app."""
+        return list(self._delays)
+
+    def room(self) -> int:
+        """Return how many more records are wanted now: what each partition may have in hand bounds it."""
+        return ROOM
+
+    async def wait_for_room(self, bound: float) -> None:
+        """Return at once: there always is."""
+
+    def take(self, leased: Sequence[tuple[Record, Lease]]) -> None:
+        """Take in records, each with the lease on it."""
+        now = int(self._clock() * 1000)
+        for record, lease in leased:
+            try:
+                delayed = self._read(record, lease, now)
+            except CodecError as error:
+                self._processor.see_to(lease, self._bury(record, lease, error))
+            else:
+                self._waiting.setdefault(lease.partition, deque()).append(delayed)
+        self._news.set()
+
+    def _read(self, record: Record, lease: Lease, now: int) -> _Delayed:
+        job = self._reader.read(record)
+        origin = headers.origin(record, self._queues.values())
+        queue = origin.topic if origin is not None else self._queues.get(job["tier"])
+        if queue is None:
+            raise UnusableJob(f"its tier is none of {', '.join(self._queues)}: {job['tier'][:100]!r}")
+        delay = self._delays[record.topic]
+        not_before = headers.not_before(record)
+        if not_before is None:
+            not_before = min(record.timestamp, now) + delay
+        not_before = min(not_before, job["deadline"])  # then its queue's processors say that nobody waits any more
+        return _Delayed(min(not_before, now + delay), not_before, queue, record, lease, job)
+
+    async def _bury(self, record: Record, lease: Lease, error: CodecError) -> None:
+        await self._dead_letters.keep(record, unreadable(str(error)).problem)
+        lease.done()
+
+    def withdraw(self, partitions: Collection[Partition] | None = None) -> None:
+        """Hand back what waits here, of these partitions or of all."""
+        for partition in list(self._waiting):
+            if partitions is None or partition in partitions:
+                for delayed in self._waiting.pop(partition):
+                    delayed.lease.hand_back()
+
+    async def run(self) -> None:
+        """Move jobs when they are due, until cancelled; run it as a task."""
+        while True:
+            await self._wait()
+            await capacity(self._producer)
+            self.move()
+
+    async def _wait(self) -> None:
+        """Wait until a job is due, or there are new ones."""
+        now = self._clock() * 1000
+        wait = min((waiting[0].due - now for waiting in self._waiting.values()), default=math.inf) / 1000
+        if wait <= 0:
+            await asyncio.sleep(0)
+            return
+        self._news.clear()
+        try:
+            async with asyncio.timeout(min(max(wait, _SHORTEST_WAIT), _LONGEST_WAIT)):
+                await self._news.wait()
+        except TimeoutError:
+            return
+
+    def move(self) -> None:
+        """Move the jobs that are due, in their order in each partition, until too much waits for the broker."""
+        now = int(self._clock() * 1000)
+        for partition in list(self._waiting):
+            waiting = self._waiting[partition]
+            while waiting and waiting[0].due <= now and not self._producer.backpressured:
+                self._move(waiting.popleft(), now)
+            if not waiting:
+                del self._waiting[partition]
+
+    def _move(self, delayed: _Delayed, now: int) -> None:
+        record, lease = delayed.record, delayed.lease
+        left = delayed.not_before - now
+        if left > 0:
+            topic, partition = self._next_delay(left), None
+        else:
+            topic = delayed.queue
+            partition = self._partitions.choose(topic, delayed.job["operation"]) if self._partitions else None
+
+        def delivered(error: BrokerError | None) -> None:
+            if error is None:
+                self._metrics.moved.inc()
+                lease.hand_on()
+            else:
+                self._fatal.report(error)
+
+        key = record.key or b""
+        try:
+            self._producer.publish(
+                topic, record.value, key=key, headers=record.headers, partition=partition, on_delivery=delivered
+            )
+            lease.promised = True
+        except BrokerError as error:
+            self._fatal.report(error)
+
+    def _next_delay(self, left: int) -> str:
+        """Return the retry topic with the longest delay that is over in time, or else the one with the shortest."""
+        topics = list(self._delays)
+        return topics[max(bisect_right(list(self._delays.values()), left) - 1, 0)]
