@@ -197,7 +197,8 @@ class Fetcher:
         """Begin with the partitions that are ours now."""
         self.leases.assign(partitions)
         self._paused = frozenset()
-        log.info("%s: reads %d partitions", self.name, len(partitions))
+        if partitions:
+            log.info("%s: reads %d partitions", self.name, len(partitions))
         self._joined.set()
 
     def _on_end(self, partition: Partition) -> None:
