@@ -9,6 +9,7 @@ import os
 import socket
 import time
 import uuid
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from forebay.kafka import Producer
 from forebay.lifecycle import notify, running, stop_on_signals
 from forebay.settings import TIERS, Settings
 from forebay_processor import delays, fetch
+from forebay_processor.admin import serving_admin
 from forebay_processor.dead_letters import DeadLetters
 from forebay_processor.delays import Delays
 from forebay_processor.fatal import Fatal
@@ -47,7 +49,11 @@ FLUSH_AT_LEAST = 1.0
 
 
 async def serve(
-    settings: Settings, reference: str, app_dir: Path | None = None, stop: asyncio.Event | None = None
+    settings: Settings,
+    reference: str,
+    app_dir: Path | None = None,
+    admin_port: int | None = None,
+    stop: asyncio.Event | None = None,
 ) -> None:
     """Run a processor until SIGTERM or SIGINT, or until ``stop`` is set.
 
@@ -58,10 +64,12 @@ async def serve(
         settings: where the cluster is, and the limits.
         reference: the app, as ``module:attribute``.
         app_dir: where to look for it first.
+        admin_port: where to serve health and metrics, at ``admin_host``; None: nowhere.
         stop: ends it when set.
 
     Raises:
         AppError: the app cannot be loaded.
+        ConfigurationError: the port is taken.
         IncompatibleSchema: an operation does not fit the catalog; nothing was announced.
         BrokerUnavailable: the cluster does not answer.
         TopicMismatch: a topic exists in another shape.
@@ -106,6 +114,9 @@ async def serve(
         fetchers = _fetchers(settings, app, processor_id, intakes, mover)
         stack.push_async_callback(_stop, fetchers)
         await asyncio.gather(*(fetcher.start() for fetcher in fetchers))
+        if admin_port is not None:
+            not_ready = partial(_not_ready, stop, fetchers)
+            stack.enter_context(serving_admin(settings.admin_host, admin_port, metrics.registry, not_ready))
         ready = f"{processor_id} runs {', '.join(app.operations)} in {settings.slots} slots"
         background = [
             *(fetcher.run() for fetcher in fetchers),
@@ -161,6 +172,13 @@ def _fetchers(
             for topic in mover.topics
         ),
     ]
+
+
+def _not_ready(stop: asyncio.Event, fetchers: list[Fetcher]) -> str | None:
+    """Say what keeps the processor from reading what it should; None while nothing does."""
+    if stop.is_set():
+        return "the processor is stopping"
+    return "; ".join(f"{fetcher.name}: {fetcher.trouble}" for fetcher in fetchers if fetcher.trouble) or None
 
 
 async def _say_ready(fetchers: list[Fetcher], sentence: str) -> None:
