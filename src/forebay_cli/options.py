@@ -62,6 +62,10 @@ Instance = Annotated[
 HttpHost = Annotated[str | None, _flag("--host", "The address of the API; by default loopback only.")]
 HttpPort = Annotated[int | None, _flag("--port", "The port of the API; by default 8080.")]
 AdminPort = Annotated[int | None, _flag("--admin-port", "The port of health and metrics; by default 8081.")]
+ProcessorAdminPort = Annotated[
+    int | None,
+    _flag("--admin-port", "The port of health and metrics; by default the processor has none.", min=1, max=65535),
+]
 Slots = Annotated[int | None, _flag("--slots", "How many jobs a processor runs at once; by default 16.")]
 BrokerPort = Annotated[int | None, _flag("--broker-port", "The port of the broker; by default 9092.")]
 DataDir = Annotated[Path | None, _flag("--data-dir", "The folder for the broker's data; by default .forebay.")]

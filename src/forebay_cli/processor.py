@@ -11,6 +11,7 @@ def processor(
     app: options.App,
     app_dir: options.AppDir = None,
     slots: options.Slots = None,
+    admin_port: options.ProcessorAdminPort = None,
     bootstrap_servers: options.BootstrapServers = None,
     namespace: options.Namespace = None,
     trace_ratio: options.TraceRatio = None,
@@ -34,4 +35,4 @@ def processor(
     )
     with needs_extra("processor", "processor"):
         from forebay_processor.service import serve
-    run(serve(settings, app, app_dir))
+    run(serve(settings, app, app_dir, admin_port))

@@ -48,12 +48,15 @@ async def put(
     key: bytes,
     headers: Headers = (),
     partition: int = 0,
+    timestamp_ms: int | None = None,
 ) -> int:
     """Produce one record, whatever it is; returns its offset."""
     producer = AIOKafkaProducer(bootstrap_servers=settings.brokers)
     await producer.start()
     try:
-        sent = await producer.send_and_wait(topic, value, key=key, headers=list(headers), partition=partition)
+        sent = await producer.send_and_wait(
+            topic, value, key=key, headers=list(headers), partition=partition, timestamp_ms=timestamp_ms
+        )
         return int(sent.offset)
     finally:
         await producer.stop()

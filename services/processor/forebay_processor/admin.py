@@ -1,5 +1,7 @@
-"""Health and metrics of a processor, on a port of their own, served by a thread: the image of a processor has no HTTP
-framework, and a handler that blocks the event loop must not hide what is wrong.
+"""Health and metrics of a processor, on a port of their own.
+
+A thread serves them: the image of a processor has no HTTP framework, and a handler that blocks the event loop must not
+hide what is wrong.
 """
 
 from __future__ import annotations
@@ -78,7 +80,9 @@ def serving_admin(
     try:
         server = Server((host, port), Requests)
     except (OSError, OverflowError) as error:
-        raise ConfigurationError(f"--admin-port {port}: the processor cannot listen on {host}:{port}: {error}") from error
+        raise ConfigurationError(
+            f"--admin-port {port}: the processor cannot listen on {host}:{port}: {error}"
+        ) from error
     thread = threading.Thread(target=server.serve_forever, args=(_LOOK_FOR_THE_END,), name="admin", daemon=True)
     thread.start()
     log.info("health and metrics are at http://%s:%d", host, port)

@@ -1,0 +1,174 @@
+"""Jobs that a processor's version of the app does not know, and the retry topics, which bring jobs back when due."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+
+import pytest
+
+from forebay.kafka import Record, header
+from forebay.messages import JobMessage, ReplyMessage, decode_reply, encode_job
+from forebay_schemas import topics as topic_names
+from tests.roundtrip.conftest import Pair
+from tests.support.services import APP, Gateway, Site
+from tests.support.waiting import until
+from tests.support.wire import a_job, put, read_all, replies_to
+
+JOBS = "interactive"
+
+
+def a_job_of(site: Site, gateway: Gateway, *, seconds: float = 30.0, **changes: object) -> JobMessage:
+    """A job that the gateway is told about, of an operation that turns bytes round."""
+    job = a_job(site.settings, "turn_round", JOBS, b"abc", None)
+    job["request_id"] = f"{gateway.instance}-{uuid.uuid4()}"
+    job["reply_topic"] = topic_names.replies(site.namespace, gateway.instance)
+    job["deadline"] = time.time_ns() // 1_000_000 + int(seconds * 1000)
+    job.update(changes)  # type: ignore[typeddict-item] # any field may be changed
+    return job
+
+
+async def reply_to(site: Site, gateway: Gateway, request_id: str, within: float) -> ReplyMessage:
+    [reply] = await until(lambda: replies_to(site.settings, gateway.instance, request_id), within, "there is a reply")
+    found: ReplyMessage = reply
+    return found
+
+
+async def records_of(site: Site, topic: str, request_id: str, partitions: int = 3) -> list[Record]:
+    return [record for record in await read_all(site.settings, topic, partitions) if record.key == request_id.encode()]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"operation": "unheard-of"}, {"operation": "on_loop", "payload_schema": b"\x01\x02\x03\x04\x05\x06\x07\x08"}],
+    ids=["operation", "schema"],
+)
+async def test_a_job_that_nobody_knows_is_handed_on_until_its_deadline(pair: Pair, changes: dict[str, object]) -> None:
+    site, gateway = pair.site, pair.gateway
+    job = a_job_of(site, gateway, seconds=1.5, **changes)
+    name, value = job["request_id"], encode_job(job)
+    queue, retries = topic_names.jobs(site.namespace, APP, JOBS), topic_names.retries(site.namespace, APP, "200ms")
+    offset = await put(site.settings, queue, value, key=name.encode(), headers=[("mine", b"kept")])
+
+    reply = await reply_to(site, gateway, name, 10)
+    assert reply["outcome"] == "FAILED"
+    assert reply["problem"] is not None
+    assert reply["problem"]["type"] == "no-processor"
+    assert reply["finished"] // 1000 < job["deadline"], "while there is still somebody to tell"
+    assert reply["attempt"] == 0
+
+    passed_on = sorted(await records_of(site, retries, name), key=lambda record: record.timestamp)
+    assert 2 <= len(passed_on) <= 7
+    for count, record in enumerate(passed_on, 1):
+        assert record.value == value, "the same bytes"
+        assert len(dict(record.headers)) == len(record.headers), "headers are replaced, never appended"
+        assert header(record, "fb-handed-on") == str(count)
+        assert header(record, "fb-origin") == f"{queue}/0/{offset}"
+        assert header(record, "mine") == "kept"
+        assert header(record, "fb-attempt") is None, "no attempt is spent"
+        assert 150 <= int(header(record, "fb-not-before") or 0) - record.timestamp <= 200
+    assert not await records_of(site, topic_names.dead(site.namespace, APP), name, 1)
+    assert len(await records_of(site, queue, name, 12)) == len(passed_on) + 1
+
+
+@pytest.mark.parametrize("delay", topic_names.RETRY_DELAYS_MS)
+async def test_a_job_in_a_retry_topic_runs_when_it_is_due(pair: Pair, delay: str) -> None:
+    """Also where no header says when that is: then it is the topic's delay after the record was produced."""
+    site, gateway = pair.site, pair.gateway
+    topic = topic_names.retries(site.namespace, APP, delay)
+    now = time.time_ns() // 1_000_000
+    due = now + 1000
+    said, silent = a_job_of(site, gateway), a_job_of(site, gateway)
+    produced = min(now, due - topic_names.RETRY_DELAYS_MS[delay])
+    if delay == "200ms":
+        due = now + 200
+    for job, headers in ((said, [("fb-not-before", str(due).encode())]), (silent, [])):
+        key = job["request_id"].encode()
+        await put(site.settings, topic, encode_job(job), key=key, headers=headers, timestamp_ms=produced)
+    for job in (said, silent):
+        reply = await reply_to(site, gateway, job["request_id"], 10)
+        assert reply["outcome"] == "COMPLETED"
+        assert reply["payload"] == b"cba"
+        assert reply["enqueued"] // 1000 >= due, "never early"
+
+
+async def test_jobs_that_are_due_together_come_back_in_their_order(pair: Pair) -> None:
+    site, gateway = pair.site, pair.gateway
+    topic = topic_names.retries(site.namespace, APP, "1s")
+    due = time.time_ns() // 1_000_000 + 1000
+    jobs = [a_job_of(site, gateway) for _ in range(20)]
+    for job in jobs:
+        headers = [("fb-not-before", str(due).encode())]
+        await put(site.settings, topic, encode_job(job), key=job["request_id"].encode(), headers=headers)
+    replies = [await reply_to(site, gateway, job["request_id"], 10) for job in jobs]
+    assert {reply["outcome"] for reply in replies} == {"COMPLETED"}
+    assert all(reply["enqueued"] // 1000 >= due for reply in replies)
+    by_time = sorted(replies, key=lambda reply: reply["enqueued"])
+    assert [reply["enqueued"] for reply in replies] == [reply["enqueued"] for reply in by_time]
+
+
+async def test_a_job_that_is_due_later_than_its_topic_can_say_waits_in_another(pair: Pair) -> None:
+    site, gateway = pair.site, pair.gateway
+    job = a_job_of(site, gateway)
+    name, due = job["request_id"], time.time_ns() // 1_000_000 + 1700
+    headers = [("fb-not-before", str(due).encode())]
+    await put(
+        site.settings,
+        topic_names.retries(site.namespace, APP, "200ms"),
+        encode_job(job),
+        key=name.encode(),
+        headers=headers,
+    )
+    reply = await reply_to(site, gateway, name, 10)
+    assert reply["outcome"] == "COMPLETED"
+    assert reply["enqueued"] // 1000 >= due
+    assert len(await records_of(site, topic_names.retries(site.namespace, APP, "1s"), name)) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({}, "it ends too early"),
+        ({"tier": "no tier"}, "its tier is none of interactive, standard, bulk"),
+        ({"reply_topic": "elsewhere"}, "its reply_topic is not a gateway's"),
+    ],
+)
+async def test_what_cannot_be_brought_back_becomes_a_dead_letter(
+    pair: Pair, changes: dict[str, object], reason: str
+) -> None:
+    site, gateway = pair.site, pair.gateway
+    job = a_job_of(site, gateway, **changes)
+    value = encode_job(job)
+    value, topic = (value if changes else value[:-20]), topic_names.retries(site.namespace, APP, "5m")
+    offset = await put(site.settings, topic, value, key=job["request_id"].encode())
+    dead = topic_names.dead(site.namespace, APP)
+    [letter] = await until(lambda: records_of(site, dead, job["request_id"], 1), 10, "there is a dead letter")
+    assert letter.value == value
+    assert reason in (header(letter, "fb-error-detail") or "")
+    assert header(letter, "fb-origin") == f"{topic}/0/{offset}"
+
+
+async def test_what_waits_for_its_time_survives_the_processor_that_kept_it(site: Site) -> None:
+    gateway, victim = site.pair()
+    heir = await asyncio.to_thread(site.processor)
+    due = time.time_ns() // 1_000_000 + 2000
+    jobs = [a_job_of(site, gateway, seconds=60) for _ in range(30)]
+    for number, job in enumerate(jobs):
+        topic = topic_names.retries(site.namespace, APP, "5s")
+        headers = [("fb-not-before", str(due).encode())]
+        value, key = encode_job(job), job["request_id"].encode()
+        await put(site.settings, topic, value, key=key, headers=headers, partition=number % 3)
+    victim.kill()
+    replies = topic_names.replies(site.namespace, gateway.instance)
+    wanted = {job["request_id"] for job in jobs}
+
+    async def all_replied() -> bool:
+        return wanted <= {(record.key or b"").decode() for record in await read_all(site.settings, replies)}
+
+    await until(all_replied, 30, "every job has run")
+    for record in await read_all(site.settings, replies):
+        reply = decode_reply(record.value or b"")
+        assert reply["outcome"] == "COMPLETED"
+        assert reply["enqueued"] // 1000 >= due
+    assert heir.process.poll() is None
