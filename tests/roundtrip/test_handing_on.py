@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
+from typing import Any
 
 import pytest
 
@@ -44,7 +45,7 @@ async def records_of(site: Site, topic: str, request_id: str, partitions: int = 
     [{"operation": "unheard-of"}, {"operation": "on_loop", "payload_schema": b"\x01\x02\x03\x04\x05\x06\x07\x08"}],
     ids=["operation", "schema"],
 )
-async def test_a_job_that_nobody_knows_is_handed_on_until_its_deadline(pair: Pair, changes: dict[str, object]) -> None:
+async def test_a_job_that_nobody_knows_is_handed_on_until_its_deadline(pair: Pair, changes: dict[str, Any]) -> None:
     site, gateway = pair.site, pair.gateway
     job = a_job_of(site, gateway, seconds=1.5, **changes)
     name, value = job["request_id"], encode_job(job)
@@ -135,7 +136,7 @@ async def test_a_job_that_is_due_later_than_its_topic_can_say_waits_in_another(p
     ],
 )
 async def test_what_cannot_be_brought_back_becomes_a_dead_letter(
-    pair: Pair, changes: dict[str, object], reason: str
+    pair: Pair, changes: dict[str, Any], reason: str
 ) -> None:
     site, gateway = pair.site, pair.gateway
     job = a_job_of(site, gateway, **changes)
