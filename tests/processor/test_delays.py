@@ -1,4 +1,4 @@
-"""The retry topics: jobs come back to their queue when they are due, never before, and in order, whatever headers say."""
+"""The retry topics: jobs come back to their queue when due, never before, in order, whatever their headers say."""
 
 from __future__ import annotations
 

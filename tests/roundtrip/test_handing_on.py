@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import statistics
 import time
 import uuid
+from collections import Counter
 from typing import Any
 
+import httpx
 import pytest
 
 from forebay.kafka import Record, header
@@ -18,6 +21,7 @@ from tests.support.waiting import until
 from tests.support.wire import a_job, put, read_all, replies_to
 
 JOBS = "interactive"
+NO_LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=None)
 
 
 def a_job_of(site: Site, gateway: Gateway, *, seconds: float = 30.0, **changes: object) -> JobMessage:
@@ -173,3 +177,48 @@ async def test_what_waits_for_its_time_survives_the_processor_that_kept_it(site:
         assert reply["outcome"] == "COMPLETED"
         assert reply["enqueued"] // 1000 >= due
     assert heir.process.poll() is None
+
+
+async def test_a_rolling_upgrade_under_load_serves_its_new_operation_from_the_first_call_on(site: Site) -> None:
+    """Old processors still run, and get half of the calls of an operation that they do not know."""
+    gateway, first_old = site.pair()
+    second_old = await asyncio.to_thread(site.processor)
+    async with httpx.AsyncClient(base_url=gateway.url, timeout=60, limits=NO_LIMITS) as client:
+        over = asyncio.Event()
+        load = asyncio.create_task(_calls(client, "on_loop", 150, over))
+        first_new = await asyncio.to_thread(site.start_processor, "roundtrip_newer")
+        await until(lambda: asyncio.to_thread(gateway.serves, "brand_new"), 60, "the gateway serves it")
+        novel = asyncio.create_task(_calls(client, "brand_new", 50, over))
+        await asyncio.to_thread(first_new.wait_until_reading)
+        await asyncio.sleep(2)  # the load goes on for a while with both versions side by side
+        second_new = await asyncio.to_thread(site.processor, "roundtrip_newer")
+        for old in (first_old, second_old):
+            old.terminate()
+            assert await asyncio.to_thread(old.exit_code) == 0
+        over.set()
+        known, new = await load, await novel
+    assert len(new) > 100
+    statuses = Counter(status for status, _ in (*known, *new))
+    assert set(statuses) == {200}, statuses
+    median = statistics.median(seconds for _, seconds in known)
+    slowest = max(seconds for _, seconds in new)
+    print(f"{len(known)} known, median {median:.4f} s; {len(new)} new, slowest {slowest:.3f} s")  # noqa: T201
+    assert slowest - median < 1.0
+    assert not await read_all(site.settings, topic_names.dead(site.namespace, APP)), "none is dead"
+    assert second_new.process.poll() is None
+
+
+async def _calls(client: httpx.AsyncClient, operation: str, rate: int, over: asyncio.Event) -> list[tuple[int, float]]:
+    """Call so many times a second until it is over, whether or not there are answers; the statuses and seconds."""
+
+    async def call(tag: str) -> tuple[int, float]:
+        begun = time.monotonic()
+        response = await client.post(f"/v1/{operation}", json={"tag": tag})
+        return response.status_code, time.monotonic() - begun
+
+    begun = time.monotonic()
+    tasks: list[asyncio.Task[tuple[int, float]]] = []
+    while not over.is_set():
+        await asyncio.sleep(max(0.0, begun + len(tasks) / rate - time.monotonic()))
+        tasks.append(asyncio.create_task(call(f"{operation}-{len(tasks)}")))
+    return await asyncio.gather(*tasks)

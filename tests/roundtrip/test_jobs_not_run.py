@@ -169,9 +169,9 @@ async def test_a_reply_whose_gateway_is_gone_holds_up_nobody(client: httpx.Async
     async with asyncio.timeout(3):
         await _every_partition_answers(client)
     await until(
-        lambda: "cannot be delivered, and their jobs are done with" in pair.processor.output, 5, "it is given up"
+        lambda: "cannot be delivered, and their jobs are done with" in pair.processor.output, 15, "it is given up"
     )
-    await until(lambda: _is_committed(pair, topic), 5, "and counts as done")
+    await until(lambda: _is_committed(pair, topic), 15, "and counts as done")
 
 
 async def _is_committed(pair: Pair, topic: str) -> bool:
