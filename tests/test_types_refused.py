@@ -15,7 +15,7 @@ from uuid import UUID
 
 import pytest
 
-from forebay import DecimalMeta, Forebay
+from forebay import DecimalMeta, Forebay, compatibility
 from forebay.app import Body
 from forebay.app.values import Mismatch
 from forebay.errors import AppError
@@ -461,6 +461,47 @@ def test_an_unknown_symbol_becomes_the_member_that_the_enum_says() -> None:
     strict = Enum("Kind", [("A", "a"), ("OTHER", "other")])  # type: ignore[misc]
     with pytest.raises(Exception, match="b not found in reader symbol list"):
         read_by(make_dataclass("Holder", [("it", strict)]), body_of(new_holder), new_holder(newer.B))
+
+
+def holding(kind: Any, **options: Any) -> type:
+    return make_dataclass("Holder", [("it", kind, field(**options))])
+
+
+LONGER = Enum("Size", [("SMALL", "small"), ("LARGE", "large"), ("HUGE", "huge")])  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (holding(int), holding(float), "type mismatch"),
+        (holding(str), holding(bytes), "its type changes from string to bytes"),
+        (holding(list[str]), holding(list[bytes]), "its type changes from string to bytes"),
+        (holding(str), holding(UUID), "its logical type changes from none to uuid"),
+        (holding(int), holding(datetime), "its logical type changes from none to timestamp-micros"),
+        (holding(datetime), holding(time), "its logical type changes from timestamp-micros to time-micros"),
+        (holding(Price), holding(Annotated[Decimal, DecimalMeta(9, 3)]), "from decimal(9, 2) to decimal(9, 3)"),
+        (holding(int), holding(int | None), "type mismatch"),
+        (holding(int), holding(int | None, default=None), "type mismatch"),
+        (holding(int | str), holding(int | str | None), "union"),
+        (holding(int, default=1), holding(int, default_factory=lambda: 1), "type mismatch"),
+        (holding(Size), holding(LONGER), "the old version does not know the symbol huge; an enum may gain or lose"),
+        (holding(LONGER), holding(Size), "the new version does not know the symbol huge; an enum may gain or lose"),
+        (holding(Size | None), holding(LONGER | None), "'_missing_'"),
+        (holding(Size), holding(str), "type mismatch"),
+        (holding(Point), holding(PointWithMethods), "name mismatch"),
+        (holding(int), make_dataclass("Held", [("it", int)]), "name mismatch"),
+        (holding(int), make_dataclass("Holder", [("other", int)]), "default"),
+    ],
+    ids=str,
+)
+def test_a_change_that_would_make_one_value_another_is_refused(old: type, new: type, said: str) -> None:
+    before, after = body_of(old).schema, body_of(new).schema
+    assert before is not None
+    assert after is not None
+    conflict = compatibility.check(before.text, after.text)
+    assert conflict is not None
+    assert said in conflict.reason
+    assert compatibility.check(after.text, before.text) is not None
 
 
 def test_an_app_is_named_by_text() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -23,8 +23,8 @@ _FAMILY = {"int": "number", "long": "number", "string": "text", "bytes": "text"}
 """Types of which one can be read as the other."""
 
 _ENUM_ADVICE = (
-    "an enum may gain or lose symbols once the version before says what an unknown one becomes, by a '_missing_' that "
-    "returns a member; otherwise declare the operation under another name"
+    "an enum may gain or lose symbols once the version that does not know them says what they become, by a '_missing_' "
+    "that returns a member; otherwise declare the operation under another name"
 )
 
 _WHOLE = "(the whole)"
@@ -52,11 +52,15 @@ class Incompatibility:
 
 def check(old: str, new: str) -> Incompatibility | None:
     """Compare two schemas, given as JSON, in both directions; None when each reads what the other writes."""
+    sources = {"old": json.loads(old), "new": json.loads(new)}
     with warnings.catch_warnings():
         # the checker warns of logical types that it does not know; they are compared below
         warnings.simplefilter("ignore")
-        parsed = {"old": avro.schema.parse(old), "new": avro.schema.parse(new)}
+        parsed = {version: avro.schema.parse(text) for version, text in (("old", old), ("new", new))}
     for reader, writer in (("new", "old"), ("old", "new")):
+        unknown = _find_unknown_symbols(reader, sources[reader], sources[writer])
+        if unknown is not None:
+            return unknown
         result = _compare(parsed[reader], parsed[writer])
         if result.compatibility is not SchemaCompatibilityType.compatible:
             fields = sorted(set(_culprits(parsed[reader], parsed[writer], "", set())) - {""})
@@ -65,10 +69,8 @@ def check(old: str, new: str) -> Incompatibility | None:
             reason = f"the {reader} version cannot read what the {writer} one writes: {', '.join(kinds)}"
             if details:
                 reason += f" ({'; '.join(details)})"
-            if "missing enum symbols" in kinds:
-                reason += f"; {_ENUM_ADVICE}"
             return Incompatibility(" and ".join(fields) or _WHOLE, reason)
-    return _compare_meanings(json.loads(old), json.loads(new))
+    return _compare_meanings(sources["old"], sources["new"])
 
 
 def _compare(reader: Any, writer: Any) -> Any:
@@ -112,8 +114,25 @@ def _branch(schema: Any) -> tuple[str, str | None]:
     return schema.type, getattr(schema, "name", None)
 
 
+def _find_unknown_symbols(version: str, reader: Any, writer: Any) -> Incompatibility | None:
+    """Look for an enum without a default that lacks symbols of the one in the same place."""
+    written = {path: leaf for path, leaf in _leaves(writer, {}) if _is_enum(leaf)}
+    for path, leaf in _leaves(reader, {}):
+        if not _is_enum(leaf) or "default" in leaf or path not in written:
+            continue
+        unknown = [symbol for symbol in written[path]["symbols"] if symbol not in leaf["symbols"]]
+        if unknown:
+            reason = f"the {version} version does not know the symbol {', '.join(unknown)}; {_ENUM_ADVICE}"
+            return Incompatibility(path or _WHOLE, reason)
+    return None
+
+
+def _is_enum(leaf: Any) -> bool:
+    return isinstance(leaf, dict) and leaf["type"] == "enum" and leaf.get("logicalType") is None
+
+
 def _compare_meanings(old: Any, new: Any) -> Incompatibility | None:
-    before, after = _meanings(old, {}), _meanings(new, {})
+    before, after = _meanings(old), _meanings(new)
     for place in sorted(before.keys() & after.keys()):
         if before[place] != after[place]:
             path, _ = place
@@ -125,39 +144,43 @@ def _compare_meanings(old: Any, new: Any) -> Incompatibility | None:
     return None
 
 
-def _meanings(schema: Any, named: dict[str, Any], path: str = "", namespace: str = "") -> dict[_Place, set[_Meaning]]:
+def _meanings(schema: Any) -> dict[_Place, set[_Meaning]]:
     """Return what the bytes at every place in a schema mean that is not a record, an array or a map."""
+    meanings: dict[_Place, set[_Meaning]] = {}
+    for path, leaf in _leaves(schema, {}):
+        base, logical = (leaf, "none") if isinstance(leaf, str) else (leaf["type"], _logical_type(leaf))
+        meanings.setdefault((path, _FAMILY.get(base, base)), set()).add(_Meaning(base, logical))
+    return meanings
+
+
+def _leaves(schema: Any, named: dict[str, Any], path: str = "", namespace: str = "") -> Iterator[tuple[str, Any]]:
+    """Give every type in a schema that is not a record, an array, a map or a union, with its path."""
     if isinstance(schema, list):
-        return _merge(_meanings(branch, named, path, namespace) for branch in schema)
+        for branch in schema:
+            yield from _leaves(branch, named, path, namespace)
+        return
     if isinstance(schema, str):
         known = named.get(schema) or named.get(f"{namespace}.{schema}")
         if known is None:
-            return {(path, _FAMILY.get(schema, schema)): {_Meaning(schema, "none")}}
-        # a record is looked into where it is defined, and once: it may hold itself
-        return {} if known["type"] == "record" else _meanings(known, named, path, namespace)
+            yield path, schema
+        elif known["type"] != "record":  # a record is looked into where it is defined, and once: it may hold itself
+            yield path, known
+        return
     kind = schema["type"]
     if isinstance(kind, dict | list):
-        return _meanings(kind, named, path, namespace)
+        yield from _leaves(kind, named, path, namespace)
+        return
     if "name" in schema:
         space, _, name = schema["name"].rpartition(".")
         namespace = space or schema.get("namespace", namespace)
         named[f"{namespace}.{name}"] = schema
     if kind == "record":
-        return _merge(
-            _meanings(field["type"], named, f"{path}.{field['name']}" if path else field["name"], namespace)
-            for field in schema["fields"]
-        )
-    if kind in ("array", "map"):
-        return _meanings(schema["items" if kind == "array" else "values"], named, f"{path}[]", namespace)
-    return {(path, _FAMILY.get(kind, kind)): {_Meaning(kind, _logical_type(schema))}}
-
-
-def _merge(parts: Iterable[dict[_Place, set[_Meaning]]]) -> dict[_Place, set[_Meaning]]:
-    merged: dict[_Place, set[_Meaning]] = {}
-    for part in parts:
-        for place, meanings in part.items():
-            merged.setdefault(place, set()).update(meanings)
-    return merged
+        for field in schema["fields"]:
+            yield from _leaves(field["type"], named, f"{path}.{field['name']}" if path else field["name"], namespace)
+    elif kind in ("array", "map"):
+        yield from _leaves(schema["items" if kind == "array" else "values"], named, f"{path}[]", namespace)
+    else:
+        yield path, schema
 
 
 def _logical_type(schema: dict[str, Any]) -> str:

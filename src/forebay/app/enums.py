@@ -38,7 +38,7 @@ def derive_enum(enum: type[Enum], namespace: str) -> dict[str, Any]:
     symbols = [str.__str__(member.value) for member in members]
     schema = {"type": "enum", "name": enum.__name__, "namespace": namespace, "symbols": symbols}
     default = _default(enum)
-    return schema if default is None else schema | {"default": default}
+    return schema | {"default": default} if default in symbols else schema
 
 
 def _default(enum: type[Enum]) -> str | None:
