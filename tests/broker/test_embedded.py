@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import shutil
 import socket
 import threading
 from pathlib import Path
@@ -13,6 +15,7 @@ from forebay.errors import BrokerError, BrokerStartError, BrokerUnavailable
 from forebay.kafka import Admin, PinnedConsumer, Producer
 from forebay.settings import Settings, load_settings
 from forebay_broker import EmbeddedBroker
+from forebay_broker.storage import DataDir
 
 
 def settings_of(broker: EmbeddedBroker) -> Settings:
@@ -148,6 +151,45 @@ def test_a_kafka_that_exits_early_is_quoted(broker: EmbeddedBroker) -> None:
     meta.write_text(meta.read_text().replace("node.id=2", "node.id=1"))
     with broker:
         assert broker.started_in is not None
+
+
+def test_a_file_that_cannot_be_written_is_named(broker: EmbeddedBroker) -> None:
+    (broker.data_dir / "log4j2.properties").mkdir(parents=True)
+    with pytest.raises(BrokerStartError, match=r"Kafka cannot be started: .*log4j2\.properties: Is a directory"):
+        broker.start()
+    (broker.data_dir / "log4j2.properties").rmdir()
+    with broker:
+        assert broker.started_in is not None
+
+
+async def test_a_data_directory_that_is_removed_is_the_reason_given(broker: EmbeddedBroker) -> None:
+    with broker:
+        settings = settings_of(broker)
+        await create(settings, "lost")
+        shutil.rmtree(broker.data_dir)
+        # Kafka notices when it writes
+        with pytest.raises(BrokerError):
+            await create(settings, "never made")
+        with pytest.raises(BrokerError, match=rf"ended by itself: its data directory {broker.data_dir} was removed$"):
+            await asyncio.to_thread(broker.wait)
+
+
+@pytest.mark.parametrize(
+    ("log", "reason"),
+    [
+        (b"java.io.IOException: No space left on device\n\tat java.base/x", "there is no space left on the disk of "),
+        (b"WARN this\nException: x\nCaused by: java.io.IOException: data: Read-only file system", "data: Read-only"),
+        (b"", "it logged nothing"),
+    ],
+)
+def test_the_last_words_are_the_cause(tmp_path: Path, log: bytes, reason: str) -> None:
+    directory = DataDir(tmp_path)
+    try:
+        directory.log.write(log)
+        directory.log.flush()
+        assert directory.last_words().startswith(reason)
+    finally:
+        directory.release()
 
 
 def test_a_java_that_refuses_its_flags_is_quoted(tmp_path: Path) -> None:

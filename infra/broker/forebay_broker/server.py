@@ -142,9 +142,12 @@ class EmbeddedBroker:
                 self._run = _Run(jvm, directory)
                 jvm.start()
                 directory.name_owner(jvm.pid)
-            except BaseException:
+            except BaseException as error:
                 self.kill()
                 directory.release()
+                if isinstance(error, OSError):
+                    where = error.filename or self.data_dir
+                    raise BrokerStartError(f"Kafka cannot be started: {where}: {error.strerror}") from error
                 raise
 
     def stop(self, timeout: float = STOP_TIMEOUT) -> None:
@@ -178,7 +181,7 @@ class EmbeddedBroker:
         """Return why Kafka ended, as far as it can be seen, and where to read more."""
         run = self._running()
         why = _ENDS.get(run.jvm.exit_code) or run.directory.last_words()
-        return f"{why} (see {self.log_path})"
+        return f"{why} (see {self.log_path})" if self.log_path.exists() else why
 
     def _running(self) -> _Run:
         if not self._run:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import errno
 import fcntl
 import os
 import re
+import shutil
 import uuid
 from pathlib import Path
 from typing import IO
@@ -22,6 +24,8 @@ _EMPTY_WORDS = (
     "Error: Could not create the Java Virtual Machine",
 )
 """How lines begin that never tell why Kafka ended."""
+
+_NO_SPACE = os.strerror(errno.ENOSPC)
 
 
 def new_cluster_id() -> str:
@@ -78,7 +82,7 @@ class DataDir:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if self.log_path.exists() and self.log_path.stat().st_size > _LOG_LIMIT:
                 self.log_path.replace(path / "broker.log.1")
-            self.log: IO[bytes] = self.log_path.open("ab")
+            self.log: IO[bytes] = self.log_path.open("a+b")
         except BlockingIOError:
             self._lock.seek(0)
             owner = self._lock.read().strip() or "unknown"
@@ -111,13 +115,18 @@ class DataDir:
         self._lock.close()
 
     def last_words(self) -> str:
-        """Return the line of the log that says best why Kafka ended, from what this start has written."""
-        with self.log_path.open("rb") as file:
-            file.seek(self._log_start, os.SEEK_SET)
-            lines = file.read().decode("utf-8", "replace").splitlines()
-        told = [line.strip() for line in lines if line.strip() and not line.startswith(_EMPTY_WORDS)]
+        """Return why Kafka ended: what became of the directory, else the line of this start's log that says it best."""
+        if not self.path.exists():
+            return f"its data directory {self.path} was removed"
+        # through the open file: another may have that name by now
+        size = os.fstat(self.log.fileno()).st_size - self._log_start
+        text = os.pread(self.log.fileno(), size, self._log_start).decode("utf-8", "replace")
+        lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith(_EMPTY_WORDS)]
+        # a disk that is full takes no log either
+        if _NO_SPACE in text or (not lines and not shutil.disk_usage(self.path).free):
+            return f"there is no space left on the disk of {self.path}"
         for pattern in (r"Caused by: (?:[\w.$]+: )?(.+)", r"(?:[\w.$]+(?:Exception|Error)): (.+)", r"(.*\bERROR\b.*)"):
-            found = [match[1] for line in told if (match := re.match(pattern, line))]
+            found = [match[1] for line in lines if (match := re.match(pattern, line))]
             if found:
                 return found[-1]
-        return told[-1] if told else "it logged nothing"
+        return lines[-1] if lines else "it logged nothing"
