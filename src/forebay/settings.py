@@ -83,6 +83,16 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(
         900_000, ge=1, description="largest request; the cluster's message.max.bytes must hold it"
     )
+    head_timeout: Seconds = Field(10.0, description="seconds that the head of a request may take to arrive")
+    body_timeout: Seconds = Field(
+        30.0, description="seconds that its body may take after that, however steadily it comes"
+    )
+    shutdown_notice: float = Field(
+        0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="seconds a gateway goes on taking connections, no longer ready, after SIGTERM",
+    )
     shutdown_grace: Seconds = Field(30.0, description="seconds a gateway goes on holding requests after SIGTERM")
 
     slots: int = Field(16, ge=1, description="jobs a processor runs at once")
@@ -163,7 +173,7 @@ class Settings(BaseSettings):
     @property
     def gateway_stop_bound(self) -> float:
         """Seconds after SIGTERM within which a gateway has ended: whoever stops it kills it after these."""
-        return self.shutdown_grace + _GOODBYE_BOUND
+        return self.shutdown_notice + self.shutdown_grace + _GOODBYE_BOUND
 
     @property
     def processor_stop_bound(self) -> float:

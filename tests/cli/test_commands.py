@@ -116,7 +116,7 @@ def test_a_mistake_in_the_settings_file_is_one_sentence(shell: Shell, text: str,
 
 @pytest.mark.parametrize(
     ("command", "extra", "package"),
-    [("gateway", "gateway", "starlette"), ("processor", "processor", "pebble")],
+    [("gateway", "gateway", "httptools"), ("processor", "processor", "pebble")],
 )
 def test_a_missing_extra_is_named(shell: Shell, command: str, extra: str, package: str) -> None:
     arguments = [command, "app:app"] if command == "processor" else [command]

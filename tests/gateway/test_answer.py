@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from typing import Any, cast
+from urllib.parse import unquote
 
 import pytest
 from hypothesis import example, given
@@ -14,8 +16,8 @@ from forebay import failures
 from forebay.errors import Problem, Reject
 from forebay.kafka import Headers
 from forebay.messages import Outcome, ProblemMessage, ReplyMessage, encode_reply
-from forebay_gateway.answer import answer, read, stages
-from forebay_gateway.dispatch import Trip
+from forebay_gateway.answer import answer, read_reply, split_into_stages
+from forebay_gateway.dispatch import DEFAULT_TENANT, RoundTrip
 from forebay_gateway.metrics import STAGES
 from forebay_gateway.payloads import PayloadCodec
 from forebay_gateway.problems import HttpProblem
@@ -45,7 +47,7 @@ ROUTE = Route(
 def reply(outcome: Outcome = "COMPLETED", **fields: Any) -> ReplyMessage:
     whole: dict[str, Any] = {
         "request_id": "gw-1",
-        "tenant": "t",
+        "tenant": DEFAULT_TENANT,
         "outcome": outcome,
         "content_type": "",
         "payload": b"",
@@ -74,7 +76,7 @@ def refusal(message: ReplyMessage, headers: Headers = ()) -> HttpProblem:
 
 def test_opaque_bytes_go_back_as_they_are() -> None:
     told = answer(ROUTE, reply(content_type="image/png", payload=b"\x89PNG"), a_record())
-    assert (told.status, told.content_type, told.body) == (200, b"image/png", b"\x89PNG")
+    assert told == (b"image/png", b"\x89PNG")
 
 
 @pytest.mark.parametrize(
@@ -82,8 +84,8 @@ def test_opaque_bytes_go_back_as_they_are() -> None:
 )
 def test_a_result_goes_back_as_json_whichever_version_wrote_it(codec: PayloadCodec, body: dict[str, str]) -> None:
     written = codec.encode(json.dumps(body).encode())
-    told = answer(ROUTE, reply(payload=written, payload_schema=codec.fingerprint), a_record())
-    assert (told.status, told.content_type, json.loads(told.body)) == (200, b"application/json", body)
+    content_type, told = answer(ROUTE, reply(payload=written, payload_schema=codec.fingerprint), a_record())
+    assert (content_type, json.loads(told)) == (b"application/json", body)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +151,9 @@ def test_retry_later_says_when(ahead: float, least: int, most: int) -> None:
     assert least <= int(header[1]) <= most
 
 
-@pytest.mark.parametrize("headers", [[], [(NOT_BEFORE, b"soon")], [(NOT_BEFORE, b"")]], ids=["none", "words", "empty"])
+@pytest.mark.parametrize(
+    "headers", [[], *([(NOT_BEFORE, text)] for text in (b"soon", b"", b"-1", "\u00b2".encode(), b"9" * 5000))]
+)
 def test_retry_later_without_an_instant_says_only_that(headers: Headers) -> None:
     problem = refusal(failed(failures.RETRY_LATER), headers)
     assert (problem.status, list(problem.headers)) == (503, [])
@@ -180,20 +184,75 @@ def test_a_result_that_does_not_fit_its_schema_cannot_be_read(payload: bytes) ->
 @pytest.mark.parametrize("value", [None, b"", b"{}", encode_reply(reply())[:-1]], ids=["none", "empty", "json", "cut"])
 def test_a_record_that_is_no_reply_cannot_be_read(value: bytes | None) -> None:
     with pytest.raises(HttpProblem) as caught:
-        read(a_record(value))
+        read_reply(a_record(value), "gw-1")
     assert caught.value.status == 502
 
 
 def test_a_record_is_read_as_it_was_written() -> None:
     message = failed("rejected")
-    assert read(a_record(encode_reply(message))) == message
+    assert read_reply(a_record(encode_reply(message)), "gw-1") == message
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        reply(request_id="gw-2"),
+        reply(tenant="another"),
+        reply(tenant=""),
+        reply("PROGRESS", tenant="another"),
+        reply("FAILED", tenant="another"),
+    ],
+    ids=["request", "tenant", "no tenant", "progress", "failure"],
+)
+def test_a_reply_to_somebody_else_cannot_be_used(message: ReplyMessage) -> None:
+    with pytest.raises(HttpProblem) as caught:
+        read_reply(a_record(encode_reply(message)), "gw-1")
+    assert (caught.value.status, caught.value.kind) == (502, "unreadable-reply")
+
+
+def test_of_a_job_that_could_not_be_read_nobody_knows_the_tenant() -> None:
+    message = failed(failures.UNREADABLE_JOB)
+    message["tenant"] = ""
+    assert read_reply(a_record(encode_reply(message)), "gw-1") == message
+
+
+@pytest.mark.parametrize(
+    "content_type", ["", "text/plain\r\nx: y", "text/plain\n", "\x00", "text/\u2026", "\x7f", "\x85"]
+)
+def test_a_media_type_that_is_no_field_cannot_be_used(content_type: str) -> None:
+    problem = refusal(reply(content_type=content_type, payload=b"x"))
+    assert (problem.status, problem.kind) == (502, "unreadable-reply")
+
+
+@pytest.mark.parametrize("kind", ["a b", "\r\nx: y", "\x00", "\u2026", "a" * 100_000, "%", "<script>"])
+def test_whatever_a_problem_is_called_its_type_is_a_uri(kind: str) -> None:
+    problem = refusal(failed(kind))
+    assert (problem.status, problem.outcome) == (422, "rejected")
+    told = json.loads(problem.body())["type"]
+    assert re.fullmatch(r"urn:forebay:problem:[A-Za-z0-9\-._~%!$&'()*+,;=:@/]*", told)
+    assert unquote(told) == f"urn:forebay:problem:{kind}"
+
+
+def test_a_call_that_was_called_off_is_counted_under_one_name_whatever_the_problem() -> None:
+    assert refusal(failed("whatever", outcome="CANCELLED")).outcome == "cancelled"
+
+
+@given(
+    fields=st.fixed_dictionaries(
+        {name: st.integers(-(2**63), 2**63 - 1) for name in ("enqueued", "fetched", "started", "finished")}
+    )
+)
+def test_absurd_instants_are_clamped(fields: dict[str, Any]) -> None:
+    split = split_into_stages(100, trip(150, 200), reply(**fields), 1000)
+    assert sum(split) == 900
+    assert min(split) >= 0
 
 
 INSTANT = st.integers(0, 100) | st.integers(0, 2**50)
 
 
-def trip(published: int, acknowledged: int) -> Trip:
-    made = Trip("gw-1")
+def trip(published: int, acknowledged: int) -> RoundTrip:
+    made = RoundTrip("gw-1")
     made.published, made.acknowledged = published, acknowledged
     return made
 
@@ -212,7 +271,7 @@ def test_the_stages_always_add_up_and_none_is_negative(
     received: int, answered: int, published: int, acknowledged: int, fetched: int, started: int, finished: int
 ) -> None:
     message = reply(fetched=fetched, started=started, finished=finished)
-    split = stages(received, trip(published, acknowledged), message, answered)
+    split = split_into_stages(received, trip(published, acknowledged), message, answered)
     assert len(split) == len(STAGES)
     assert sum(split) == max(0, answered - received)
     assert min(split) >= 0
@@ -220,7 +279,7 @@ def test_the_stages_always_add_up_and_none_is_negative(
 
 def split_of(*, fetched: int = 500, started: int = 600, finished: int = 800, acknowledged: int = 300) -> dict[str, int]:
     message = reply(fetched=fetched, started=started, finished=finished)
-    return dict(zip(STAGES, stages(0, trip(100, acknowledged), message, 1000), strict=True))
+    return dict(zip(STAGES, split_into_stages(0, trip(100, acknowledged), message, 1000), strict=True))
 
 
 def test_each_stage_ends_where_the_next_begins() -> None:

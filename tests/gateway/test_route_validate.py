@@ -14,9 +14,11 @@ from forebay.catalog import CatalogEntry
 from forebay.codec import Schema
 from forebay.errors import InvalidSchema
 from forebay.messages import OperationMessage, encode_operation
+from forebay_gateway.http import Request
 from forebay_gateway.problems import HttpProblem
 from forebay_gateway.route import Route, Router
-from forebay_gateway.validate import ClientGone, ValidRequest, validate
+from forebay_gateway.validate import ValidRequest, validate
+from tests.gateway.requests import NoChannel, a_request
 
 REQUEST = json.dumps(
     {
@@ -37,7 +39,6 @@ REQUEST = json.dumps(
 OLDER_REQUEST = json.dumps({**json.loads(REQUEST), "fields": json.loads(REQUEST)["fields"][1:]})
 MAX = 1000
 GOOD = b'{"points": [{"x": 1.5}]}'
-JSON_HEADERS = {b"content-type": b"application/json"}
 
 
 def operation(name: str = "thumbnail", **more: Any) -> OperationMessage:
@@ -70,7 +71,7 @@ def router() -> Router:
 
 
 def find(router: Router, path: str, method: str = "POST") -> Route:
-    return router.find({"type": "http", "path": path, "method": method})
+    return router.find(method, path)
 
 
 def refused(router: Router, path: str, method: str = "POST") -> HttpProblem:
@@ -123,24 +124,6 @@ def test_an_operation_that_cannot_be_served_leaves_the_routes_as_they_are(router
     assert find(router, "/v1/thumbnail") is before
 
 
-class Body:
-    """The body of a request, and whether anybody asked for it."""
-
-    def __init__(self, *chunks: bytes, cut: bool = False) -> None:
-        last = len(chunks) - 1
-        self.messages: list[dict[str, Any]] = [
-            {"type": "http.request", "body": chunk, "more_body": cut or place < last}
-            for place, chunk in enumerate(chunks)
-        ]
-        if cut:
-            self.messages.append({"type": "http.disconnect"})
-        self.read = 0
-
-    async def __call__(self) -> dict[str, Any]:
-        self.read += 1
-        return self.messages.pop(0)
-
-
 @pytest.fixture
 def route(router: Router) -> Route:
     return find(router, "/v1/thumbnail")
@@ -152,51 +135,61 @@ def opaque(router: Router) -> Route:
     return find(router, "/v1/convert")
 
 
-async def refusal(route: Route, headers: dict[bytes, bytes], body: Body, max_size: int = MAX) -> HttpProblem:
+async def refusal(route: Route, request: Request) -> HttpProblem:
     with pytest.raises(HttpProblem) as caught:
-        await validate(route, headers, body, max_size)
+        await validate(route, request)
     return caught.value
 
 
+def as_json(body: bytes, coding: bytes = b"identity") -> Request:
+    return a_request(body, content_type=b"application/json", content_encoding=coding, max_body=MAX)
+
+
 async def test_json_becomes_the_payload_of_the_newest_schema(route: Route) -> None:
-    valid = await validate(route, JSON_HEADERS, Body(GOOD), MAX)
+    valid = await validate(route, as_json(GOOD))
     newest = Schema(REQUEST)
     assert (valid.content_type, valid.payload_schema) == ("application/json", newest.fingerprint)
     assert newest.decode_body(valid.payload) == {"width": 160, "points": [{"x": 1.5}]}
+    assert valid.body_size == len(GOOD)
 
 
 async def test_opaque_bytes_stay_as_they_are(opaque: Route) -> None:
-    headers = {b"content-type": b"image/png"}
-    assert await validate(opaque, headers, Body(b"\x89PNG\x00"), MAX) == ValidRequest("image/png", b"\x89PNG\x00", None)
+    valid = await validate(opaque, a_request(b"\x89PNG\x00", content_type=b"image/png"))
+    assert valid == ValidRequest("image/png", b"\x89PNG\x00", None, 5)
 
 
 @pytest.mark.parametrize("size", [MAX + 1, 10**12])
 async def test_a_body_that_is_announced_as_too_large_is_refused_before_any_of_it_is_read(
     route: Route, size: int
 ) -> None:
-    body = Body(GOOD)
-    problem = await refusal(route, {**JSON_HEADERS, b"content-length": b"%d" % size}, body)
+    channel = NoChannel()
+    request = a_request(
+        content_type=b"application/json",
+        content_length=b"%d" % size,
+        expect=b"100-continue",
+        max_body=MAX,
+        channel=channel,
+        complete=False,
+    )
+    problem = await refusal(route, request)
     assert problem.status == 413
     assert json.loads(problem.body())["max_size"] == MAX
     assert str(size) in str(problem)
-    assert body.read == 0
-
-
-async def test_a_body_that_is_too_large_is_refused_whatever_else_is_wrong(route: Route) -> None:
-    assert (await refusal(route, {b"content-length": b"99999"}, Body())).status == 413
+    assert channel.continues == 0
 
 
 async def test_a_body_may_be_as_large_as_is_allowed(opaque: Route) -> None:
-    headers = {b"content-type": b"image/png", b"content-length": b"%d" % MAX}
-    assert len((await validate(opaque, headers, Body(b"x" * MAX), MAX)).payload) == MAX
+    request = a_request(b"x" * MAX, content_type=b"image/png", content_length=b"%d" % MAX, max_body=MAX)
+    assert len((await validate(opaque, request)).payload) == MAX
 
 
 @pytest.mark.parametrize("chunks", [[MAX + 1], [MAX, 1], [1, MAX], [0, MAX + 1], [300] * 10])
 async def test_a_body_in_chunks_is_refused_as_soon_as_it_is_too_large(opaque: Route, chunks: list[int]) -> None:
-    body = Body(*(b"x" * size for size in chunks))
-    assert (await refusal(opaque, {b"content-type": b"image/png"}, body)).status == 413
     needed = next(count for count in range(1, len(chunks) + 1) if sum(chunks[:count]) > MAX)
-    assert body.read == needed
+    request = a_request(
+        *(b"x" * size for size in chunks[:needed]), content_type=b"image/png", max_body=MAX, complete=False
+    )
+    assert (await refusal(opaque, request)).status == 413
 
 
 @given(st.lists(st.binary(max_size=300), max_size=6))
@@ -204,31 +197,34 @@ async def test_chunks_are_put_together_in_order(chunks: list[bytes]) -> None:
     opaque = Route("convert", "/v1/convert", "bulk", "jobs", 1.0, "*/*", None, {})
     whole = b"".join(chunks)
     if len(whole) <= MAX:
-        valid = await validate(opaque, {}, Body(*chunks or [b""]), MAX)
-        assert valid.payload == whole
+        assert (await validate(opaque, a_request(*chunks, max_body=MAX))).payload == whole
     else:
-        assert (await refusal(opaque, {}, Body(*chunks))).status == 413
+        assert (await refusal(opaque, a_request(*chunks, max_body=MAX))).status == 413
 
 
-@pytest.mark.parametrize("chunks", [[], [b"half"], [b"half", b"more"]], ids=len)
-async def test_a_client_that_goes_away_is_told_nothing(opaque: Route, chunks: list[bytes]) -> None:
-    with pytest.raises(ClientGone):
-        await validate(opaque, {b"content-type": b"image/png"}, Body(*chunks, cut=True), MAX)
+@pytest.mark.parametrize("coding", [b"gzip", b"GZIP", b"gzip, br", b"deflate", b"identity, gzip"])
+async def test_a_content_coding_is_415_and_says_what_is_taken(route: Route, coding: bytes) -> None:
+    problem = await refusal(route, as_json(GOOD, coding))
+    assert (problem.status, problem.kind) == (415, "unsupported-content-coding")
+    assert list(problem.headers) == [(b"accept-encoding", b"identity")]
+
+
+@pytest.mark.parametrize("coding", [b"identity", b" Identity ", b""])
+async def test_no_content_coding_by_any_name_is_taken(route: Route, coding: bytes) -> None:
+    assert (await validate(route, as_json(GOOD, coding))).payload_schema is not None
 
 
 @pytest.mark.parametrize(
     "found", [b"text/plain", b"application/x-www-form-urlencoded", b"application/jsonp", b"json", b""]
 )
 async def test_another_media_type_is_415_before_the_body_is_read(route: Route, found: bytes) -> None:
-    body = Body(GOOD)
-    problem = await refusal(route, {b"content-type": found}, body)
+    problem = await refusal(route, a_request(content_type=found, complete=False))
     assert problem.status == 415
     assert (b"accept", b"application/json") in list(problem.headers)
-    assert body.read == 0
 
 
 async def test_a_request_without_a_media_type_is_415(route: Route) -> None:
-    problem = await refusal(route, {}, Body(GOOD))
+    problem = await refusal(route, a_request(GOOD))
     assert problem.status == 415
     assert "without Content-Type" in str(problem)
 
@@ -237,7 +233,7 @@ async def test_a_request_without_a_media_type_is_415(route: Route) -> None:
     "given", [b"application/json", b"Application/JSON", b"application/json; charset=utf-8", b"application/json ;v=1"]
 )
 async def test_case_and_parameters_of_a_media_type_do_not_matter(route: Route, given: bytes) -> None:
-    assert (await validate(route, {b"content-type": given}, Body(GOOD), MAX)).payload_schema is not None
+    assert (await validate(route, a_request(GOOD, content_type=given))).payload_schema is not None
 
 
 @pytest.mark.parametrize(
@@ -259,14 +255,14 @@ async def test_case_and_parameters_of_a_media_type_do_not_matter(route: Route, g
 async def test_a_range_takes_the_media_types_within_it(opaque: Route, accepts: str, found: bytes, taken: bool) -> None:
     route = replace(opaque, accepts=accepts)
     if taken:
-        assert (await validate(route, {b"content-type": found}, Body(b"x"), MAX)).content_type == found.decode()
+        assert (await validate(route, a_request(b"x", content_type=found))).content_type == found.decode()
     else:
-        assert (await refusal(route, {b"content-type": found}, Body(b"x"))).status == 415
+        assert (await refusal(route, a_request(b"x", content_type=found))).status == 415
 
 
 @pytest.mark.parametrize("body", [b"", b"   ", b"{", b'{"points": [', b"nonsense", b"\xff\xfe", b'{"points": []} x'])
 async def test_a_body_that_is_not_json_is_400(route: Route, body: bytes) -> None:
-    problem = await refusal(route, JSON_HEADERS, Body(body))
+    problem = await refusal(route, as_json(body))
     assert (problem.status, problem.kind) == (400, "malformed")
     assert str(problem).startswith("the body is not JSON: ")
 
@@ -286,7 +282,7 @@ async def test_a_body_that_is_not_json_is_400(route: Route, body: bytes) -> None
     ],
 )
 async def test_a_body_that_does_not_fit_is_422_and_names_the_field(route: Route, body: bytes, field: str) -> None:
-    problem = await refusal(route, JSON_HEADERS, Body(body))
+    problem = await refusal(route, as_json(body))
     told = json.loads(problem.body())
     assert (problem.status, told["type"], told["field"]) == (422, "urn:forebay:problem:invalid", field)
     assert told["detail"].startswith(f"{field}: " if field else "")
@@ -297,7 +293,7 @@ async def test_whatever_the_body_is_it_is_taken_or_refused(data: bytes) -> None:
     router = Router("shop.")
     router.update("thumbnail", entry())
     try:
-        await validate(find(router, "/v1/thumbnail"), JSON_HEADERS, Body(data), MAX)
+        await validate(find(router, "/v1/thumbnail"), as_json(data))
     except HttpProblem as problem:
         status = problem.status
     else:

@@ -105,7 +105,7 @@ def test_a_wrong_type_and_a_missing_one_are_refused(tree: Tree) -> None:
         pytest.param("schemas/forebay_schemas", "forebay", id="the schemas import the library"),
         pytest.param("src/forebay", "aiokafka", id="Kafka outside forebay.kafka"),
         pytest.param("services/gateway/forebay_gateway", "aiokafka", id="Kafka in a service"),
-        pytest.param("services/processor/forebay_processor", "starlette", id="HTTP in the processor"),
+        pytest.param("services/processor/forebay_processor", "httptools", id="HTTP in the processor"),
         pytest.param("src/forebay_cli", "uvicorn", id="HTTP in the command line"),
     ],
 )

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
+import socket
+import struct
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
@@ -16,7 +19,7 @@ from forebay_schemas import topics as topic_names
 from tests.roundtrip.conftest import Pair
 from tests.support.brokers import Kafka
 from tests.support.collector import Collector, Span, collecting
-from tests.support.services import Site
+from tests.support.services import Gateway, Site
 from tests.support.waiting import until
 from tests.support.wire import read_all
 
@@ -172,17 +175,68 @@ async def test_a_deadline_that_passes_leaves_a_whole_trace(client: httpx.AsyncCl
     assert handler.failed
 
 
-async def test_a_client_that_leaves_in_mid_request_leaves_a_whole_trace(traced: Pair, collector: Collector) -> None:
-    parent = Parent()
-    head = "POST /v1/on_loop HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 28\r\n"
+async def _asked_for_its_body(gateway: Gateway, parent: Parent) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection on which a request has begun that the gateway waits for."""
+    head = (
+        "POST /v1/on_loop HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 26\r\n"
+        "Expect: 100-continue\r\n"
+    )
     fields = "".join(f"{name}: {value}\r\n" for name, value in parent.headers.items())
-    _, writer = await asyncio.open_connection("127.0.0.1", traced.gateway.port)
-    writer.write(f'{head}{fields}\r\n{{"tag":'.encode())
-    await writer.drain()
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    writer.write(f"{head}{fields}\r\n".encode())
+    async with asyncio.timeout(10):
+        assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+    return reader, writer
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()
-    [server] = await until(lambda: collector.spans(parent.trace_id), 15, "the gateway has exported")
-    assert (server.name, server.parent_id) == ("POST /v1/on_loop", parent.span_id)
+
+
+async def _server_span(collector: Collector, parent: Parent) -> Span:
+    def found() -> list[Span]:
+        return [span for span in collector.spans(parent.trace_id) if span.name == "POST /v1/on_loop"]
+
+    [server] = await until(found, 15, "the gateway has exported")
+    assert isinstance(server, Span)
+    assert server.parent_id == parent.span_id
+    return server
+
+
+async def test_a_client_that_stops_sending_in_mid_request_leaves_a_whole_trace(
+    traced: Pair, collector: Collector
+) -> None:
+    parent = Parent()
+    reader, writer = await _asked_for_its_body(traced.gateway, parent)
+    writer.write(b'{"tag":')
+    writer.write_eof()
+    assert (await reader.readline()).startswith(b"HTTP/1.1 400 ")
+    writer.close()
+    server = await _server_span(collector, parent)
+    assert (server.attributes["error.type"], server.attributes["http.response.status_code"]) == ("incomplete", 400)
+
+
+@pytest.mark.parametrize("held", [False, True], ids=["in mid request", "while held"])
+async def test_a_client_that_is_gone_leaves_a_whole_trace_and_is_counted(
+    traced: Pair, collector: Collector, held: bool
+) -> None:
+    parent = Parent()
+
+    def gone() -> float:
+        return traced.gateway.metric("forebay_requests_total", operation="on_loop", outcome="client-gone")
+
+    before = gone()
+    _, writer = await _asked_for_its_body(traced.gateway, parent)
+    if held:
+        tag = parent.span_id[:4]
+        writer.write(json.dumps({"tag": tag, "seconds": 9}, separators=(",", ":")).encode())
+        await until(lambda: traced.site.times_run("on_loop")[tag], 15, "the handler runs")
+    _reset(writer)
+    server = await _server_span(collector, parent)
     assert server.attributes["error.type"] == "client-gone"
+    assert "http.response.status_code" not in server.attributes
+    assert gone() == before + 1
 
 
 async def test_a_caller_that_does_not_sample_is_followed(client: httpx.AsyncClient, collector: Collector) -> None:

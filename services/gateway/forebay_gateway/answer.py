@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import re
 import time
-from dataclasses import dataclass
 from itertools import pairwise
 
 from forebay import failures
 from forebay.errors import CodecError
-from forebay.kafka import Record, header
+from forebay.kafka import Record, header_number
 from forebay.messages import ReplyMessage, decode_reply
 from forebay_gateway import problems
-from forebay_gateway.dispatch import Trip
+from forebay_gateway.dispatch import DEFAULT_TENANT, RoundTrip
 from forebay_gateway.problems import HttpProblem
 from forebay_gateway.route import Route
 from forebay_schemas.headers import NOT_BEFORE
+
+log = logging.getLogger(__name__)
 
 _STATUS = {
     failures.HANDLER_FAILED: 500,
@@ -29,35 +32,31 @@ _STATUS = {
 """A kind of problem that is not Forebay's own is a handler's `Reject`: 422."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What goes back to the client.
-
-    Attributes:
-        status: HTTP status code.
-        content_type: of the body.
-        body: the result as the client reads it.
-    """
-
-    status: int
-    content_type: bytes
-    body: bytes
+_FIELD_VALUE = re.compile(r"[\t\x20-\x7e\xa0-\xff]+")
 
 
-def read(record: Record) -> ReplyMessage:
-    """Read a reply.
+def read_reply(record: Record, request_id: str) -> ReplyMessage:
+    """Read the reply to a request.
 
     Raises:
-        HttpProblem: 502 when it cannot be read; no other caller is concerned.
+        HttpProblem: 502 when it cannot be read, or is another request's or tenant's; no other caller is concerned.
     """
     try:
-        return decode_reply(record.value or b"")
+        reply = decode_reply(record.value or b"")
     except CodecError as error:
         raise problems.unreadable_reply(str(error)) from error
+    if reply["request_id"] != request_id:
+        raise problems.unreadable_reply("it is about another request")
+    known = reply["tenant"] == DEFAULT_TENANT
+    if not known and (
+        reply["tenant"] or reply["outcome"] == "COMPLETED"
+    ):  # of a job that cannot be read nobody knows it
+        raise problems.unreadable_reply("it is about another tenant's request")
+    return reply
 
 
-def answer(route: Route, reply: ReplyMessage, record: Record) -> Answer:
-    """Return what the client is told.
+def answer(route: Route, reply: ReplyMessage, record: Record) -> tuple[bytes, bytes]:
+    """Return what the client gets: the media type of the result, and the result as the client reads it.
 
     Raises:
         HttpProblem: the job did not complete, or its result cannot be read (502).
@@ -66,27 +65,34 @@ def answer(route: Route, reply: ReplyMessage, record: Record) -> Answer:
         raise _problem(route, reply, record)
     fingerprint = reply["payload_schema"]
     if fingerprint is None:
-        return Answer(200, reply["content_type"].encode("latin-1"), reply["payload"])
+        if _FIELD_VALUE.fullmatch(reply["content_type"]) is None:
+            raise problems.unreadable_reply(f"its media type is {reply['content_type'][:100]!r}")
+        return reply["content_type"].encode("latin-1"), reply["payload"]
     codec = route.results.get(fingerprint)
     if codec is None:
         raise problems.unreadable_reply(f"no known schema of a result of {route.operation} wrote it")
     try:
-        return Answer(200, b"application/json", codec.decode(reply["payload"]))
+        return b"application/json", codec.decode(reply["payload"])
     except CodecError as error:
         raise problems.unreadable_reply(str(error)) from error
+    except Exception as error:  # what the bytes say may be beyond what Python, or JSON, has a value for
+        log.exception("a result of %s cannot be read", route.operation)
+        raise problems.unreadable_reply(f"its result cannot be read: {type(error).__name__}") from error
 
 
 def _problem(route: Route, reply: ReplyMessage, record: Record) -> HttpProblem:
     problem = reply["problem"]
     if reply["outcome"] == "EXPIRED":
         return problems.deadline_passed(route.deadline, problem and problem["detail"])
-    if problem is None:
+    if problem is None or reply["outcome"] not in ("FAILED", "CANCELLED"):
         return problems.unreadable_reply(f"its outcome is {reply['outcome']}, and it says no more")
     if reply["outcome"] == "CANCELLED":
-        return HttpProblem(409, problem["type"], problem["title"], problem["detail"])
+        told = HttpProblem(409, problem["type"], problem["title"], problem["detail"])
+        told.outcome = "cancelled"
+        return told
     headers = []
-    if problem["type"] == failures.RETRY_LATER and (not_before := header(record, NOT_BEFORE) or "").isdigit():
-        seconds = max(1, math.ceil(int(not_before) / 1000 - time.time()))
+    if problem["type"] == failures.RETRY_LATER and (not_before := header_number(record, NOT_BEFORE)) is not None:
+        seconds = max(1, math.ceil(not_before / 1000 - time.time()))
         headers.append((b"retry-after", str(seconds).encode()))
     status = _STATUS.get(problem["type"])
     told = HttpProblem(status or 422, problem["type"], problem["title"], problem["detail"], headers=headers)
@@ -95,7 +101,7 @@ def _problem(route: Route, reply: ReplyMessage, record: Record) -> HttpProblem:
     return told
 
 
-def stages(received: int, trip: Trip, reply: ReplyMessage, answered: int) -> list[int]:
+def split_into_stages(received: int, trip: RoundTrip, reply: ReplyMessage, answered: int) -> list[int]:
     """Split the time from ``received`` to ``answered`` into the stages of `metrics.STAGES`, in microseconds.
 
     Each stage ends where the next begins, so they always add up to the whole. The clocks of two machines differ: an

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 
@@ -20,11 +21,13 @@ from forebay_gateway.waiters import DeadlinePassed, Waiters
 from forebay_schemas import request_ids
 from forebay_schemas import topics as topic_names
 
+log = logging.getLogger(__name__)
+
 DEFAULT_TENANT = "default"
 
 
-class Trip:
-    """One job's way to a processor and back. Instants are in microseconds since the epoch.
+class RoundTrip:
+    """A job on its way to a processor and back. Instants are in microseconds since the epoch.
 
     Attributes:
         request_id: names the job, and the instance that waits for it.
@@ -46,7 +49,7 @@ class Dispatcher:
     """Sends jobs and brings back what is said about them.
 
     Args:
-        settings: the namespace, the name of this instance, and how large a request may be.
+        settings: the namespace, and the name of this instance.
         producer: where the jobs go.
         waiters: where the replies come in.
         replies: brings them home; nothing is sent while it cannot.
@@ -55,19 +58,18 @@ class Dispatcher:
     def __init__(self, settings: Settings, producer: Producer, waiters: Waiters, replies: Replies) -> None:
         self._instance = settings.instance
         self._reply_topic = topic_names.replies(settings.namespace, settings.instance)
-        self._max_body = settings.max_body_bytes
         self._producer = producer
         self._waiters = waiters
         self._replies = replies
         self._loop = asyncio.get_running_loop()
 
-    def begin(self) -> Trip:
-        """Name a new trip."""
-        return Trip(request_ids.make(self._instance, uuid_utils.uuid7()))
+    def new_round_trip(self) -> RoundTrip:
+        """Name a new round trip."""
+        return RoundTrip(request_ids.make(self._instance, uuid_utils.uuid7()))
 
-    async def call(
+    async def make_round_trip(
         self,
-        trip: Trip,
+        trip: RoundTrip,
         route: Route,
         request: ValidRequest,
         headers: Headers,
@@ -98,7 +100,10 @@ class Dispatcher:
             else:
                 self._waiters.fail(trip.key, error)
             if on_delivery is not None:
-                on_delivery(error)
+                try:
+                    on_delivery(error)
+                except Exception:  # the producer has other records to tell of
+                    log.exception("the span of request %s could not be ended", trip.request_id)
 
         deadline = self._loop.time() + route.deadline
         waiter = self._waiters.register(trip.key, deadline)
@@ -106,7 +111,7 @@ class Dispatcher:
             self._producer.publish(route.topic, value, key=trip.key, headers=headers, on_delivery=delivered)
             return await waiter.reply
         except MessageTooLarge as error:
-            raise problems.too_large(self._max_body, error.size) from error
+            raise problems.too_large_as_job(request.body_size, error.size, error.max_size) from error
         except BrokerError as error:
             raise problems.broker_away(f"{error}; the job may still be run") from error
         except DeadlinePassed:
@@ -118,7 +123,7 @@ class Dispatcher:
         finally:
             self._waiters.forget(trip.key)
 
-    def _job(self, trip: Trip, route: Route, request: ValidRequest, now_ms: int) -> JobMessage:
+    def _job(self, trip: RoundTrip, route: Route, request: ValidRequest, now_ms: int) -> JobMessage:
         return JobMessage(
             request_id=trip.request_id,
             operation=route.operation,

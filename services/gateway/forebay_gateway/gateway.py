@@ -1,29 +1,29 @@
-"""The gateway as an ASGI application: each request goes through route → validate → dispatch → answer.
+"""The gateway as an HTTP application: each request goes through route → validate → dispatch → answer.
 
-It speaks ASGI itself, without a framework's request and response objects, because this is the hot path.
+Whatever goes wrong on the way, the client gets a response, the outcome is counted and the span ended.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
-from typing import Any
 
 from forebay_gateway import problems
-from forebay_gateway.answer import Answer, answer, read, stages
-from forebay_gateway.dispatch import Dispatcher
+from forebay_gateway.answer import answer, read_reply, split_into_stages
+from forebay_gateway.dispatch import Dispatcher, RoundTrip
+from forebay_gateway.http import Request
 from forebay_gateway.metrics import STAGES, Metrics
-from forebay_gateway.problems import HttpProblem, RawHeaders
+from forebay_gateway.problems import HttpProblem
+from forebay_gateway.response import Response
 from forebay_gateway.route import Route, Router
-from forebay_gateway.spans import Spans
-from forebay_gateway.validate import ClientGone, validate
+from forebay_gateway.spans import RequestSpans, Spans
+from forebay_gateway.validate import validate
 
 log = logging.getLogger(__name__)
 
-Scope = dict[str, Any]
-Receive = Callable[[], Awaitable[Any]]
-Send = Callable[[Any], Awaitable[None]]
+CLIENT_GONE = "client-gone"
+"""The outcome of a request whose client left before its answer."""
 
 _SERVER_TIMING = b", ".join(stage.encode() + b";dur=%.3f" for stage in STAGES)
 
@@ -33,80 +33,111 @@ class Gateway:
 
     Args:
         router: finds the operation.
-        dispatcher: makes the trip.
+        dispatcher: makes the round trip.
         spans: traces it.
         metrics: counts it.
-        max_body: largest body of a request, in bytes.
     """
 
-    def __init__(self, router: Router, dispatcher: Dispatcher, spans: Spans, metrics: Metrics, max_body: int) -> None:
+    def __init__(self, router: Router, dispatcher: Dispatcher, spans: Spans, metrics: Metrics) -> None:
         self._router = router
         self._dispatcher = dispatcher
         self._spans = spans
         self._metrics = metrics
-        self._max_body = max_body
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one HTTP request; anything else that a server may offer is refused."""
-        if scope["type"] != "http":
-            raise RuntimeError(f"the gateway serves HTTP, not {scope['type']}")
+    async def __call__(self, request: Request) -> None:
+        """Answer one request."""
         received = time.time_ns() // 1000
         try:
-            route = self._router.find(scope)
+            if request.fault is not None:
+                raise request.fault
+            route = self._router.find(request.method, request.path)
         except HttpProblem as problem:
+            request.respond(problem.response())
             self._metrics.rejected(problem.kind).inc()
-            await _respond(send, Answer(problem.status, problems.MEDIA_TYPE, problem.body()), list(problem.headers))
             return
-        await self._serve(route, dict(scope["headers"]), receive, send, received)
-
-    async def _serve(
-        self, route: Route, headers: dict[bytes, bytes], receive: Receive, send: Send, received: int
-    ) -> None:
-        spans = self._spans.begin(route, headers)
-        trip = self._dispatcher.begin()
-        extra: RawHeaders = [(b"forebay-request-id", trip.key)]
-        outcome = "completed"
-        durations: list[int] | None = None
+        call = _Call(route, request, self._dispatcher.new_round_trip(), received)
         try:
-            request = await validate(route, headers, receive, self._max_body)
-            on_delivery = spans.delivered if spans.recording else None
-            record = await self._dispatcher.call(trip, route, request, spans.publish(), on_delivery)
-            seen = time.time_ns()
-            reply = read(record)
-            try:
-                response = answer(route, reply, record)
-            finally:
-                durations = stages(received, trip, reply, time.time_ns() // 1000)
-                extra.append((b"server-timing", _server_timing(durations)))
-                if spans.recording:
-                    spans.returned(record, seen)
-        except ClientGone:
-            log.debug("a client left before its request to %s was complete", route.path)
-            spans.abandoned()
-            return
+            await self._serve(call)
+        except asyncio.CancelledError:
+            call.outcome = CLIENT_GONE
+            raise
+        except Exception:
+            log.exception("request %s to %s failed", call.trip.request_id, route.path)
+            if not request.answered:
+                mistake = problems.internal_error()
+                call.outcome = mistake.outcome
+                request.respond(mistake.response([(b"forebay-request-id", call.trip.key)]))
+        finally:
+            self._record(call)
+
+    async def _serve(self, call: _Call) -> None:
+        try:
+            content_type, body = await self._ask(call)
+            response = Response(200, content_type, body, call.headers)
         except HttpProblem as problem:
-            outcome = problem.outcome
-            response = Answer(problem.status, problems.MEDIA_TYPE, problem.body())
-            extra.extend(problem.headers)
-            if not trip.published:
+            call.outcome = problem.outcome
+            response = problem.response(call.headers)
+        call.request.respond(response)
+
+    async def _ask(self, call: _Call) -> tuple[bytes, bytes]:
+        """Take a request through the queue; return the media type of its result and the result."""
+        spans = call.spans = self._spans.start_request(call.route, call.request.fields)
+        trip, route = call.trip, call.route
+        job = await validate(route, call.request)
+        on_delivery = spans.delivered if spans.recording else None
+        record = await self._dispatcher.make_round_trip(trip, route, job, spans.publish(), on_delivery)
+        seen = time.time_ns()
+        reply = read_reply(record, trip.request_id)
+        try:
+            return answer(route, reply, record)
+        finally:
+            call.durations = split_into_stages(call.received, trip, reply, time.time_ns() // 1000)
+            call.headers.append((b"server-timing", _server_timing(call.durations)))
+            if spans.recording:
+                spans.returned(record, seen)
+
+    def _record(self, call: _Call) -> None:
+        """Count a request that is over, and end its span; what goes wrong here is nothing to its client."""
+        try:
+            operation, outcome = call.route.operation, call.outcome
+            self._metrics.answered(operation, outcome).inc()
+            if not call.trip.published and outcome != CLIENT_GONE:
                 self._metrics.rejected(outcome).inc()
-        await _respond(send, response, extra)
-        self._metrics.answered(route.operation, outcome).inc()
-        if durations is not None:
-            self._metrics.stages.observe(route.tier, durations)
-        if spans.recording:
-            error = None if outcome == "completed" else outcome
-            spans.answered(response.status, trip.request_id, error)
+            if call.durations is not None:
+                self._metrics.stages.observe(call.route.tier, call.durations)
+        except Exception:
+            log.exception("request %s could not be counted", call.trip.request_id)
+        try:
+            if call.spans is not None:
+                call.spans.answered(
+                    call.request.status, call.trip.request_id, None if outcome == "completed" else outcome
+                )
+        except Exception:
+            log.exception("the span of request %s could not be ended", call.trip.request_id)
 
 
-async def _respond(send: Send, response: Answer, extra: RawHeaders) -> None:
-    headers = [
-        (b"content-type", response.content_type),
-        (b"content-length", b"%d" % len(response.body)),
-        *extra,
-    ]
-    await send({"type": "http.response.start", "status": response.status, "headers": headers})
-    await send({"type": "http.response.body", "body": response.body})
+class _Call:
+    """What is known of a request to an operation while it is served.
+
+    Attributes:
+        received: when it came, in microseconds since the epoch.
+        headers: those of its response.
+        outcome: as the metrics call it.
+        durations: of its stages, in microseconds; None unless a reply came.
+        spans: None until they are begun.
+    """
+
+    __slots__ = ("durations", "headers", "outcome", "received", "request", "route", "spans", "trip")
+
+    def __init__(self, route: Route, request: Request, trip: RoundTrip, received: int) -> None:
+        self.route = route
+        self.request = request
+        self.trip = trip
+        self.received = received
+        self.headers = [(b"forebay-request-id", trip.key)]
+        self.outcome = "completed"
+        self.durations: list[int] | None = None
+        self.spans: RequestSpans | None = None
 
 
 def _server_timing(durations: list[int]) -> bytes:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 
 from forebay.errors import ForebayError
+from forebay_gateway.response import Response
 
 RawHeaders = list[tuple[bytes, bytes]]
 
 MEDIA_TYPE = b"application/problem+json"
 _TYPE_PREFIX = "urn:forebay:problem:"
+_SAFE = "!$&'()*+,;=:@/"  # beside letters, digits and -._~, what the name of a URN may have
 
 
 class HttpProblem(ForebayError):
@@ -49,10 +52,15 @@ class HttpProblem(ForebayError):
 
     def body(self) -> bytes:
         """Return the problem as JSON."""
-        problem: dict[str, Any] = {"type": _TYPE_PREFIX + self.kind, "title": self.title, "status": self.status}
+        kind = quote(self.kind, safe=_SAFE)  # it may be an app's own, and what goes into a URI must be fit for one
+        problem: dict[str, Any] = {"type": _TYPE_PREFIX + kind, "title": self.title, "status": self.status}
         if self.detail is not None:
             problem["detail"] = self.detail
         return msgspec.json.encode({**problem, **self.members})
+
+    def response(self, headers: Sequence[tuple[bytes, bytes]] = ()) -> Response:
+        """Return the problem as a response, with further header fields before its own."""
+        return Response(self.status, MEDIA_TYPE, self.body(), [*headers, *self.headers])
 
 
 def malformed(reason: str) -> HttpProblem:
@@ -60,9 +68,74 @@ def malformed(reason: str) -> HttpProblem:
     return HttpProblem(400, "malformed", "The request is malformed", reason)
 
 
+def incomplete() -> HttpProblem:
+    """400: the client sends nothing more, and its request is not complete."""
+    return HttpProblem(
+        400, "incomplete", "The request is incomplete", "the client stopped sending before the end of it"
+    )
+
+
+def too_slow(part: str, seconds: float) -> HttpProblem:
+    """408: the request did not come in time."""
+    return HttpProblem(
+        408, "too-slow", "The request came too slowly", f"the {part} of the request was not here after {seconds:g} s"
+    )
+
+
+def head_too_large(max_size: int) -> HttpProblem:
+    """431: the target and the fields of the request are larger than the gateway takes."""
+    return HttpProblem(
+        431,
+        "head-too-large",
+        "The request's head is too large",
+        f"the target and the fields of the request have more than the {max_size} bytes allowed",
+        max_size=max_size,
+    )
+
+
+def expectation_failed(expected: str) -> HttpProblem:
+    """417: the request expects something that nobody here does."""
+    return HttpProblem(
+        417, "expectation-failed", "The expectation cannot be met", f"100-continue can be expected, not {expected}"
+    )
+
+
+def unsupported_version(version: str) -> HttpProblem:
+    """505: another version of HTTP."""
+    return HttpProblem(
+        505, "unsupported-version", "The version of HTTP is not supported", f"HTTP/1.1 is spoken here, not {version}"
+    )
+
+
+def unsupported_transfer_coding(coding: str) -> HttpProblem:
+    """501: the body comes in a transfer coding that nobody here reads."""
+    return HttpProblem(
+        501,
+        "unsupported-transfer-coding",
+        "The transfer coding is not supported",
+        f"a body comes with Content-Length or as chunked, not as {coding}",
+    )
+
+
+def unsupported_content_coding(coding: str) -> HttpProblem:
+    """415: the body is compressed."""
+    return HttpProblem(
+        415,
+        "unsupported-content-coding",
+        "The content coding is not supported",
+        f"the body has to come as it is, not as {coding}",
+        headers=[(b"accept-encoding", b"identity")],
+    )
+
+
 def unknown_operation(path: str) -> HttpProblem:
     """404: nothing is served under this path."""
     return HttpProblem(404, "unknown-operation", "There is no such operation", f"no operation is served at {path}")
+
+
+def not_found(path: str) -> HttpProblem:
+    """404: there is no page under this path."""
+    return HttpProblem(404, "not-found", "There is nothing here", f"nothing is served at {path}")
 
 
 def wrong_method(method: str, allowed: str) -> HttpProblem:
@@ -71,7 +144,7 @@ def wrong_method(method: str, allowed: str) -> HttpProblem:
         405,
         "wrong-method",
         "The method is not allowed",
-        f"an operation is called with {allowed}, not {method}",
+        f"this is called with {allowed}, not {method}",
         headers=[(b"allow", allowed.encode())],
     )
 
@@ -87,6 +160,17 @@ def too_large(max_size: int, size: int | None = None) -> HttpProblem:
         "too-large",
         "The request is too large",
         f"the body is {'larger' if size is None else f'{size} bytes, more'} than the {max_size} bytes allowed",
+        max_size=max_size,
+    )
+
+
+def too_large_as_job(size: int, job_size: int, max_size: int) -> HttpProblem:
+    """413: the body is as small as it must be, but what becomes of it does not fit into a message."""
+    return HttpProblem(
+        413,
+        "too-large",
+        "The request is too large",
+        f"the body of {size} bytes becomes a job of {job_size} bytes, more than the {max_size} that a message may have",
         max_size=max_size,
     )
 
@@ -118,14 +202,18 @@ def broker_away(reason: str) -> HttpProblem:
     return HttpProblem(503, "broker-away", "The queue cannot be reached", reason, headers=[(b"retry-after", b"1")])
 
 
-def stopping() -> HttpProblem:
-    """503: this gateway is leaving."""
+def stopping(consequence: str) -> HttpProblem:
+    """503: this gateway is leaving; ``consequence`` says what that means for the request."""
+    return HttpProblem(503, "stopping", "The gateway is stopping", consequence, headers=[(b"retry-after", b"1")])
+
+
+def internal_error() -> HttpProblem:
+    """500: a mistake in the gateway itself; its log has the cause."""
     return HttpProblem(
-        503,
-        "stopping",
-        "The gateway is stopping",
-        "the gateway stopped before the answer came; the job may still be run",
-        headers=[(b"retry-after", b"1")],
+        500,
+        "internal-error",
+        "The gateway made a mistake",
+        "the request could not be served; the gateway's log says why, by the request's id",
     )
 
 

@@ -13,7 +13,7 @@ from forebay.errors import BrokerError
 from forebay.kafka import Arrivals, Lull, PinnedConsumer, Record
 from forebay.settings import Settings
 from forebay_gateway.metrics import Metrics
-from forebay_gateway.waiters import Fate, Waiters
+from forebay_gateway.waiters import ReplyOutcome, Waiters
 from forebay_schemas.topics import HELD_PARTITION
 
 log = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ WATCH_INTERVAL = 1.0
 """Seconds between two looks at the consumer and the broker."""
 WATCH_BOUND = 3.0
 """Seconds within which the broker must answer to count as there."""
-REST = 0.05
+IDLE_LOOK_SECONDS = 0.05
 """Seconds at most without a look for replies while nobody waits for one."""
 STALLED_AFTER = 3
 """Looks in a row at which there was something to read and nothing was read: then the consumer is made anew."""
@@ -46,7 +46,7 @@ class Replies:
         self._consumer: PinnedConsumer | None = None
         self._position = 0
         self._up = False
-        self._lull = Lull(REST)
+        self._lull = Lull(IDLE_LOOK_SECONDS)
 
     @property
     def up(self) -> bool:
@@ -98,10 +98,10 @@ class Replies:
 
     def _take(self, records: list[Record]) -> None:
         for record in records:
-            fate = self._waiters.resolve(record.key or b"", record)
-            if fate is Fate.LATE:
+            outcome = self._waiters.resolve(record.key or b"", record)
+            if outcome is ReplyOutcome.LATE:
                 self._metrics.late.inc()
-            elif fate is Fate.DUPLICATE:
+            elif outcome is ReplyOutcome.DUPLICATE:
                 self._metrics.duplicate.inc()
         self._position = max(self._position, records[-1].offset + 1)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from forebay.catalog import CatalogEntry
 from forebay_gateway import problems
@@ -63,15 +62,15 @@ class Router:
             results={codec.fingerprint: codec for codec in results},
         )
 
-    def find(self, scope: dict[str, Any]) -> Route:
+    def find(self, method: str, path: str) -> Route:
         """Return the route of a request.
 
         Raises:
             HttpProblem: 404 where nothing is served, 405 where another method is.
         """
-        route = self._routes.get(scope["path"])
+        route = self._routes.get(path)
         if route is None:
-            raise problems.unknown_operation(scope["path"])
-        if scope["method"] != "POST":
-            raise problems.wrong_method(scope["method"], "POST")
+            raise problems.unknown_operation(path)
+        if method != "POST":
+            raise problems.wrong_method(method, "POST")
         return route

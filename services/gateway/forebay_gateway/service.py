@@ -16,7 +16,7 @@ from forebay_gateway import problems
 from forebay_gateway.admin import admin_app
 from forebay_gateway.dispatch import Dispatcher
 from forebay_gateway.gateway import Gateway
-from forebay_gateway.http import Server, listen, serving
+from forebay_gateway.http import Limits, Server, listen, serving
 from forebay_gateway.metrics import Metrics
 from forebay_gateway.replies import Replies
 from forebay_gateway.route import Router
@@ -25,12 +25,15 @@ from forebay_gateway.waiters import Waiters
 
 log = logging.getLogger(__name__)
 
+_STILL_HELD = "the gateway stopped before the answer came; the job may still be run"
+
 
 async def serve(settings: Settings, stop: asyncio.Event | None = None) -> None:
     """Run a gateway until SIGTERM or SIGINT, or until ``stop`` is set.
 
-    It is ready once the reply consumer is pinned and the catalog is read. At the end it is first not ready, then
-    finishes what it holds within ``shutdown_grace`` seconds, and tells whoever still waits that it is leaving.
+    It is ready once the reply consumer is pinned and the catalog is read. At the end it is not ready first, goes on
+    taking connections for ``shutdown_notice`` seconds, then closes its port and finishes what it holds within
+    ``shutdown_grace`` seconds, or until a second signal, and tells whoever still waits that it is leaving.
 
     Raises:
         ConfigurationError: a port is taken.
@@ -38,7 +41,8 @@ async def serve(settings: Settings, stop: asyncio.Event | None = None) -> None:
         TopicMismatch: a topic exists in another shape.
     """
     stop = stop or asyncio.Event()
-    stop_on_signals(stop)
+    hurry = asyncio.Event()
+    stop_on_signals(stop, hurry)
 
     public = listen("http", settings.http_host, settings.http_port)
     with public, listen("admin", settings.admin_host, settings.admin_port) as admin:
@@ -63,12 +67,13 @@ async def serve(settings: Settings, stop: asyncio.Event | None = None) -> None:
                 await part.start()
             dispatcher = Dispatcher(settings, producer, waiters, replies)
             spans = Spans(provider, settings.namespace)
-            gateway = Gateway(router, dispatcher, spans, metrics, settings.max_body_bytes)
+            gateway = Gateway(router, dispatcher, spans, metrics)
+            limits = Limits(settings.max_body_bytes, settings.head_timeout, settings.body_timeout)
             background = (catalog.follow(), replies.read(), replies.watch(), waiters.keep_deadlines())
             async with (
                 running(*background),
-                serving(admin_app(metrics.registry, not_ready), admin),
-                serving(gateway, public) as server,
+                serving(admin_app(metrics.registry, not_ready), admin, limits),
+                serving(gateway, public, limits) as server,
             ):
                 ready = f"{settings.instance} serves http://{settings.http_host}:{settings.http_port}"
                 log.info(ready)
@@ -76,11 +81,19 @@ async def serve(settings: Settings, stop: asyncio.Event | None = None) -> None:
                 await stop.wait()
                 notify(STOPPING="1")
                 log.info("%s is stopping; %d requests are held", settings.instance, len(waiters))
-                await _finish(server, waiters, settings.shutdown_grace)
+                await _within(settings.shutdown_notice, hurry)
+                await _finish(server, waiters, settings.shutdown_grace, hurry)
 
 
-async def _finish(server: Server, waiters: Waiters, grace: float) -> None:
+async def _finish(server: Server, waiters: Waiters, grace: float, hurry: asyncio.Event) -> None:
     """Take no new connections, let the held requests end, and let nobody hang."""
-    if not await server.finish(grace):
-        log.warning("%d requests are still held after %g s", len(waiters), grace)
-        waiters.fail_all(problems.stopping())
+    if not await server.finish(grace, hurry):
+        log.warning("%d requests are still held, and get their answer now", len(waiters))
+        waiters.fail_all(lambda: problems.stopping(_STILL_HELD))
+
+
+async def _within(seconds: float, event: asyncio.Event) -> None:
+    """Wait for an event, or for so many seconds."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()

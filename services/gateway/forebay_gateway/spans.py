@@ -34,7 +34,7 @@ class Spans:
         self._roots = tracing.Roots(provider)
         self._replies = f"{namespace}replies.{{instance}}"
 
-    def begin(self, route: Route, headers: dict[bytes, bytes]) -> RequestSpans:
+    def start_request(self, route: Route, headers: dict[bytes, bytes]) -> RequestSpans:
         """Begin the SERVER span of a request, as part of the caller's trace where it names one."""
         parent = Context()
         if b"traceparent" not in headers:
@@ -107,14 +107,8 @@ class RequestSpans:
         )
         span.end()
 
-    def abandoned(self) -> None:
-        """End the SERVER span of a request whose client left before it was complete: there is no answer."""
-        if self._server is not None:
-            self._server.set_attribute(names.ERROR_TYPE, "client-gone")
-            self._server.end()
-
-    def answered(self, status: int, request_id: str, problem: str | None) -> None:
-        """End the SERVER span with what the client was told."""
+    def answered(self, status: int | None, request_id: str, problem: str | None) -> None:
+        """End the SERVER span with what the client was told; ``status`` is None where it left before that."""
         if self._server is None:
             return
         attributes: dict[str, Any] = {
@@ -122,14 +116,15 @@ class RequestSpans:
             "http.route": self._route.path,
             "url.path": self._route.path,
             "url.scheme": "http",
-            "http.response.status_code": status,
             names.OPERATION: self._route.operation,
             names.TIER: self._route.tier,
             names.REQUEST_ID: request_id,
         }
         if problem is not None:
             attributes[names.ERROR_TYPE] = problem
+        if status is not None:
+            attributes["http.response.status_code"] = status
         self._server.set_attributes(attributes)
-        if status >= 500:
+        if status is not None and status >= 500:
             self._server.set_status(Status(StatusCode.ERROR, problem))
         self._server.end(time.time_ns())

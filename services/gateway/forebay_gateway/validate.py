@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
 
 from forebay.errors import PayloadInvalid, PayloadMalformed
 from forebay_gateway import problems
+from forebay_gateway.http import Request
 from forebay_gateway.route import Route
-
-Receive = Callable[[], Awaitable[Any]]
-
-
-class ClientGone(Exception):
-    """The client went away before its request was complete."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,35 +18,37 @@ class ValidRequest:
         content_type: as the client gave it.
         payload: what goes into the job.
         payload_schema: fingerprint of the schema that wrote it; None for opaque bytes.
+        body_size: bytes that the client sent.
     """
 
     content_type: str
     payload: bytes
     payload_schema: bytes | None
+    body_size: int
 
 
-async def validate(route: Route, headers: dict[bytes, bytes], receive: Receive, max_size: int) -> ValidRequest:
+async def validate(route: Route, request: Request) -> ValidRequest:
     """Check a request against its operation.
 
-    A body that is announced as too large, or is of the wrong media type, is refused before any of it is read.
+    What its head shows to be wrong is refused before any of the body is read.
 
     Raises:
-        HttpProblem: 400, 413, 415 or 422, saying what is wrong where.
-        ClientGone: there is nobody left to tell.
+        HttpProblem: 400, 408, 413, 415 or 422, saying what is wrong where.
     """
-    length = headers.get(b"content-length")
-    if length is not None and int(length) > max_size:
-        raise problems.too_large(max_size, int(length))
-    content_type = headers.get(b"content-type", b"").decode("latin-1")
+    fields = request.fields
+    coding = fields.get(b"content-encoding")
+    if coding is not None and coding.strip().lower() not in (b"", b"identity"):
+        raise problems.unsupported_content_coding(coding.decode("latin-1"))
+    content_type = fields.get(b"content-type", b"").decode("latin-1")
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type != route.accepts and not _accepts(route.accepts, media_type):
         raise problems.unsupported_media_type(media_type, route.accepts)
 
-    body = await _read(receive, max_size)
+    body = await request.body()
     if route.request is None:
-        return ValidRequest(content_type, body, None)
+        return ValidRequest(content_type, body, None, len(body))
     try:
-        return ValidRequest(content_type, route.request.encode(body), route.request.fingerprint)
+        return ValidRequest(content_type, route.request.encode(body), route.request.fingerprint, len(body))
     except PayloadInvalid as error:
         raise problems.invalid(error.field, error.reason) from error
     except PayloadMalformed as error:
@@ -64,22 +59,3 @@ def _accepts(accepted: str, media_type: str) -> bool:
     """Whether an operation that names a range, such as ``image/*`` or ``*/*``, takes this media type."""
     kind, _, subtype = accepted.partition("/")
     return subtype == "*" and (kind == "*" or media_type.startswith(f"{kind}/"))
-
-
-async def _read(receive: Receive, max_size: int) -> bytes:
-    message = await receive()
-    if message["type"] == "http.disconnect":
-        raise ClientGone
-    body: bytes = message.get("body", b"")
-    if not message.get("more_body", False) and len(body) <= max_size:
-        return body
-    chunks, size = [body], len(body)
-    while message.get("more_body", False) and size <= max_size:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        chunks.append(message.get("body", b""))
-        size += len(chunks[-1])
-    if size > max_size:
-        raise problems.too_large(max_size)
-    return b"".join(chunks)

@@ -10,10 +10,10 @@ from enum import Enum, auto
 from forebay.deadlines import Deadlines
 from forebay.kafka import Record
 
-TICK = 0.05
+DEADLINE_TICK_SECONDS = 0.05
 """Seconds by which a deadline may be noticed late."""
 
-REMEMBERED = 10_000
+REMEMBERED_ANSWERS = 10_000
 """How many answered requests are remembered, to tell a duplicate reply from a late one."""
 
 
@@ -21,10 +21,10 @@ class DeadlinePassed(Exception):
     """The waiter's deadline came before its reply."""
 
 
-class Fate(Enum):
+class ReplyOutcome(Enum):
     """What became of a reply."""
 
-    TAKEN = auto()
+    DELIVERED = auto()
     LATE = auto()
     DUPLICATE = auto()
 
@@ -60,8 +60,9 @@ class Waiters:
         self._loop = asyncio.get_running_loop()
         self._clock = clock = clock or self._loop.time
         self._waiting: dict[bytes, Waiter] = {}
+        self._ending: Callable[[], Exception] | None = None
         self._answered: OrderedDict[bytes, None] = OrderedDict()
-        self._deadlines: Deadlines[bytes] = Deadlines(TICK, clock())
+        self._deadlines: Deadlines[bytes] = Deadlines(DEADLINE_TICK_SECONDS, clock())
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -71,28 +72,31 @@ class Waiters:
         waiter = Waiter(self._loop.create_future(), deadline)
         self._waiting[request_id] = waiter
         self._deadlines.add(request_id, deadline)
+        if self._ending is not None:
+            self.fail(request_id, self._ending())
         return waiter
 
-    def resolve(self, request_id: bytes, record: Record) -> Fate:
+    def resolve(self, request_id: bytes, record: Record) -> ReplyOutcome:
         """Give a reply to whoever waits for it; one that nobody waits for changes nothing."""
         waiter = self._waiting.get(request_id)
         if waiter is None:
-            return Fate.DUPLICATE if request_id in self._answered else Fate.LATE
+            return ReplyOutcome.DUPLICATE if request_id in self._answered else ReplyOutcome.LATE
         if waiter.reply.done():
-            return Fate.DUPLICATE if waiter.answered else Fate.LATE
+            return ReplyOutcome.DUPLICATE if waiter.answered else ReplyOutcome.LATE
         waiter.reply.set_result(record)
-        return Fate.TAKEN
+        return ReplyOutcome.DELIVERED
 
     def fail(self, request_id: bytes, error: Exception) -> None:
-        """End a wait with an error; a request that is not held any more is passed over."""
+        """End a wait with an error; one for a request that is not held any more is ignored."""
         waiter = self._waiting.get(request_id)
         if waiter is not None and not waiter.reply.done():
             waiter.reply.set_exception(error)
 
-    def fail_all(self, error: Exception) -> None:
-        """End every wait with an error: nobody is left hanging when the gateway goes."""
+    def fail_all(self, error: Callable[[], Exception]) -> None:
+        """End every wait with an error of its own, also those that begin later: nobody is left hanging at the end."""
+        self._ending = error
         for request_id in list(self._waiting):
-            self.fail(request_id, error)
+            self.fail(request_id, error())
 
     def forget(self, request_id: bytes) -> None:
         """Stop holding a request; those that were answered are remembered for a while."""
@@ -100,7 +104,7 @@ class Waiters:
         self._deadlines.discard(request_id, waiter.deadline)
         if waiter.answered:
             self._answered[request_id] = None
-            if len(self._answered) > REMEMBERED:
+            if len(self._answered) > REMEMBERED_ANSWERS:
                 self._answered.popitem(last=False)
 
     def expire(self) -> None:
@@ -111,5 +115,5 @@ class Waiters:
     async def keep_deadlines(self) -> None:
         """Fail each wait at its deadline, until cancelled; run it as a task."""
         while True:
-            await asyncio.sleep(TICK)
+            await asyncio.sleep(DEADLINE_TICK_SECONDS)
             self.expire()

@@ -1,0 +1,168 @@
+"""Makes requests of the bytes that a client sends."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import httptools
+
+from forebay_gateway import problems
+from forebay_gateway.http.head import SINGLETONS, find_fault, path_of, without_upgrade
+from forebay_gateway.http.request import Channel, Request
+from forebay_gateway.problems import HttpProblem
+
+log = logging.getLogger(__name__)
+
+MAX_HEAD_BYTES = 64 * 1024
+"""Bytes of a request's head, and of what a body may have between two pieces of content: trailers, chunk extensions."""
+
+
+class RequestParser:
+    """Feeds llhttp, and hands each request over as soon as its head is complete.
+
+    Args:
+        channel: the way back to the client.
+        max_body: bytes of a request's body.
+        take: given each request; its body follows.
+
+    Attributes:
+        in_head: whether the beginning of a head is here, and not yet its end.
+        receiving: the request whose body is on its way.
+        heads: how many requests have begun.
+        ended: whether nothing that comes from now on is a request.
+    """
+
+    def __init__(self, channel: Channel, max_body: int, take: Callable[[Request], None]) -> None:
+        self._channel = channel
+        self._max_body = max_body
+        self._take = take
+        self._parser = httptools.HttpRequestParser(self)
+        self._target = b""
+        self._fields: dict[bytes, bytes] = {}
+        self._repeated: bytes | None = None
+        self._may_be_too_large = False
+        self._head_bytes = 0  # of a head that comes in pieces
+        self.in_head = False
+        self.receiving: Request | None = None
+        self.heads = 0
+        self.ended = False
+
+    def feed(self, data: bytes) -> HttpProblem | None:
+        """Take in what has come; returns why nothing more can be made of it, if that is so."""
+        if self.ended and self.receiving is None:
+            return None
+        was_in_head = self.in_head
+        self._may_be_too_large = was_in_head or len(data) > MAX_HEAD_BYTES
+        if self.receiving is not None:
+            self.receiving.silence += len(data)
+        problem = self._parse(data)
+        if problem is None:
+            if self.in_head and was_in_head:
+                self._head_bytes += len(data)
+                if self._head_bytes > MAX_HEAD_BYTES:
+                    return problems.head_too_large(MAX_HEAD_BYTES)
+            if self.receiving is not None and self.receiving.silence > MAX_HEAD_BYTES:
+                return problems.head_too_large(MAX_HEAD_BYTES)
+        return problem
+
+    def abandon(self) -> Request | None:
+        """Make nothing more of what comes; returns the request whose body was on its way."""
+        request, self.receiving = self.receiving, None
+        self.in_head = False
+        self.ended = True
+        return request
+
+    def close(self) -> None:
+        """Let go of the parser, which refers to this object."""
+        self.abandon()
+        del self._parser
+
+    def _parse(self, data: bytes) -> HttpProblem | None:
+        while True:
+            try:
+                self._parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                if self.ended:
+                    return None
+                # To llhttp what follows is another protocol. It is the body, and so it goes to a new parser, behind a
+                # head without the offer.
+                method, version = self._parser.get_method(), self._parser.get_http_version()
+                head = without_upgrade(method, self._target, version, self._fields, self._repeated)
+                data = head + data[upgrade.args[0] :]
+                self._parser = httptools.HttpRequestParser(self)
+            except httptools.HttpParserCallbackError as error:
+                log.error("a request could not be taken in", exc_info=error)
+                return problems.internal_error()
+            except httptools.HttpParserError as error:
+                return problems.malformed(f"this is not HTTP: {error}")
+            else:
+                return None
+
+    # The names are those by which httptools finds what it calls.
+
+    def on_message_begin(self) -> None:
+        """Begin a head."""
+        self.in_head = True
+        self._target = b""
+        self._fields = {}
+        self._repeated = None
+        self._head_bytes = 0
+        self.heads += 1
+
+    def on_url(self, url: bytes) -> None:
+        """Take a piece of the target."""
+        self._target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a field: of the head, or a trailer, which never changes the head."""
+        if self.receiving is not None:
+            if name.lower() == b"connection":  # llhttp would heed it
+                self.receiving.closes = True
+                self.receiving.fail(problems.malformed("the field connection is a trailer"))
+            return
+        name = name.lower()
+        if name in self._fields:
+            if name in SINGLETONS:
+                self._repeated = name
+            value = self._fields[name] + b", " + value
+        self._fields[name] = value
+
+    def on_headers_complete(self) -> None:
+        """Hand the request over."""
+        self.in_head = False
+        if self.ended:
+            return
+        method = self._parser.get_method()
+        if self._parser.should_upgrade() and method != b"CONNECT":
+            return  # llhttp stops here, and is made to go on
+        version = self._parser.get_http_version()
+        path = path_of(self._target)
+        fault = find_fault(version, path, self._fields, self._repeated)
+        if self._may_be_too_large and self._head_size() > MAX_HEAD_BYTES:
+            fault = problems.head_too_large(MAX_HEAD_BYTES)
+        request = Request(
+            self._channel, method.decode("latin-1"), path or "", version, self._fields, self._max_body, fault
+        )
+        if fault is not None:
+            self.ended = True
+        elif not self._parser.should_keep_alive():
+            request.closes = True
+        self.receiving = request
+        self._take(request)
+
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of the body."""
+        if self.receiving is not None:
+            self.receiving.add(body)
+
+    def on_message_complete(self) -> None:
+        """End the body."""
+        request, self.receiving = self.receiving, None
+        if request is not None:
+            request.finish()
+            if request.closes:
+                self.ended = True
+
+    def _head_size(self) -> int:
+        return len(self._target) + sum(len(name) + len(value) + 4 for name, value in self._fields.items())
