@@ -235,10 +235,7 @@ class Child:
                 await self._stopping.wait()
 
     def _how_it_ended(self, code: int) -> str:
-        name = self.program.name
-        if code == exit_codes.USAGE and self._sentence:
-            return f"{name} cannot start: {self._sentence}"
-        return f"{name} {_ending(code)}"
+        return f"{self.program.name} " + ("cannot start" if code == exit_codes.USAGE else _ending(code))
 
     def _failure(self, code: int, verdict: GiveUp) -> ForebayError:
         name, cause = self.program.name, self._sentence

@@ -77,9 +77,8 @@ def _pass_on_signals(supervisor: Supervisor, say: Say) -> None:
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if (
-            signal.getsignal(number) is not signal.SIG_IGN
-        ):  # nohup has SIGHUP ignored, a shell's & without job control SIGINT
+        # nohup has SIGHUP ignored, so that its command outlives the terminal
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
             loop.add_signal_handler(number, stop, number)
 
 

@@ -180,7 +180,7 @@ raise SystemExit(2 if starts else 1)
         await until(lambda: note.exists() and len(note.read_text()) >= 6)
     assert lines.of("forebay")[:2] == [
         "p ended with exit code 1; starting it again in 0.01 s",
-        "p cannot start: the app is broken; starting it again in 0.02 s",
+        "p cannot start; starting it again in 0.02 s",
     ]
     assert lines.of("q") == ["up"]
 

@@ -73,7 +73,7 @@ class DataDir:
         self.log_path = path / "broker.log"
         try:
             path.mkdir(parents=True, exist_ok=True)
-            self._lock = (path / "broker.lock").open("a+")
+            self._lock = (path / "broker.lock").open("a+b", buffering=0)  # closing it never has something left to write
         except OSError as error:
             raise BrokerStartError(
                 f"the data directory {path} cannot be used: {error.strerror}", setting="data_dir"
@@ -85,7 +85,7 @@ class DataDir:
             self.log: IO[bytes] = self.log_path.open("a+b")
         except BlockingIOError:
             self._lock.seek(0)
-            owner = self._lock.read().strip() or "unknown"
+            owner = self._lock.read().decode().strip() or "unknown"
             self._lock.close()
             raise BrokerStartError(
                 f"the data directory {path} is in use by another broker (process {owner}): stop that one",
@@ -106,8 +106,7 @@ class DataDir:
     def name_owner(self, pid: int) -> None:
         """Write down who has the directory, for the message to the next one."""
         self._lock.truncate(0)
-        self._lock.write(f"{pid}\n")
-        self._lock.flush()
+        self._lock.write(f"{pid}\n".encode())
 
     def release(self) -> None:
         """Give up the claim, as far as this process is concerned."""
