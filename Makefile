@@ -43,12 +43,11 @@ clean:
 	@rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# One dependency ships only source; its build uses the locked setuptools instead of whatever an isolated build would fetch.
+# Wheels only: a build from source would fetch whatever tools it names, in any version.
 # The project comes last and without an index, so that a dependency missing from the lock is an error instead of a download.
 $(READY): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "$(if $(wildcard $@),Bringing $(VENV) up to date,Setting up $(VENV) (once, about a minute))" >&2
-	@sed -n '/^setuptools==/,/[^\\]$$/p' constraints.txt | $(PIP) install --require-hashes --requirement /dev/stdin
-	@$(PIP) install --require-hashes --no-build-isolation --requirement constraints.txt
+	@$(PIP) install --require-hashes --only-binary :all: --requirement constraints.txt
 	@$(PIP) install --no-index --no-build-isolation --editable '.[dev]' || { \
 	    echo "constraints.txt lacks what pyproject.toml asks for: run 'make lock'" >&2; exit 1; }
 	@touch $@

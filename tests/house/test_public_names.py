@@ -6,7 +6,7 @@ import forebay
 
 
 def test_an_app_finds_all_that_it_needs_in_one_module() -> None:
-    assert sorted(forebay.__all__) == ["Forebay", "Job", "Problem", "Reject", "RetryAfter"]
+    assert sorted(forebay.__all__) == ["DecimalMeta", "Forebay", "Job", "Problem", "Reject", "RetryAfter"]
 
 
 def test_every_public_name_is_there_and_says_what_it_is() -> None:
