@@ -5,7 +5,9 @@
     ForebayError
     ├── ConfigurationError        a setting, a flag or an app that cannot work: the user's to mend
     │   ├── AppError              an app that cannot be loaded, or an operation declared wrongly
-    │   └── IncompatibleSchema    an operation's schema does not fit the one in the catalog
+    │   ├── IncompatibleSchema    an operation's schema does not fit the one in the catalog
+    │   ├── OperationTaken        an operation's name is another app's
+    │   └── OperationInUse        an operation that is to be forgotten has processors
     ├── BrokerError               Kafka, as seen from here
     │   ├── BrokerUnavailable     no answer in time (retriable)
     │   ├── AccessRefused         the credentials are not accepted
@@ -19,7 +21,8 @@
     │   ├── WrongMarker           not Avro single-object encoding
     │   ├── UnknownFingerprint    written with a schema nobody here knows
     │   ├── UnreadableBody        the body does not fit its schema
-    │   └── UnusableJob           a job that decodes, but says what no job can
+    │   ├── UnusableJob           a job that decodes, but says what no job can
+    │   └── UnusableRecord        a record of the catalog names what cannot be served
     ├── InvalidSchema             a schema that is not Avro
     ├── PayloadMalformed          a request's body that is not JSON
     ├── PayloadInvalid            a request's body that does not fit the operation's schema
@@ -173,6 +176,10 @@ class UnusableJob(CodecError):
     """A job that decodes, but says what no job can; the message says what."""
 
 
+class UnusableRecord(CodecError):
+    """A record of the catalog is an operation, but one that cannot be served; the message names the field."""
+
+
 class InvalidSchema(ForebayError):
     """A schema that is not Avro, as far as the text itself shows; the message says what is wrong with it."""
 
@@ -209,12 +216,42 @@ class IncompatibleSchema(ConfigurationError):
     Attributes:
         operation: the operation's name.
         field: dotted path of the field that does not fit.
+        reason: what does not fit there.
     """
 
     def __init__(self, operation: str, field: str, reason: str) -> None:
-        super().__init__(f"operation '{operation}' does not fit the catalog at field '{field}': {reason}")
+        super().__init__(
+            f"operation '{operation}' does not fit the catalog at field '{field}': {reason}; give what is new a "
+            f"default, or declare it under a new operation name; if no caller and no job needs the old version any "
+            f"more, stop its processors and run 'forebay operations --forget {operation}'"
+        )
         self.operation = operation
         self.field = field
+        self.reason = reason
+
+
+class OperationTaken(ConfigurationError):
+    """An operation's name is another app's, in this namespace.
+
+    Attributes:
+        operation: the operation's name.
+        owner: the app whose it is.
+        app: the app that declares it, too.
+    """
+
+    def __init__(self, operation: str, owner: str, app: str) -> None:
+        super().__init__(
+            f"operation '{operation}' of app '{app}' belongs to app '{owner}', which announced it first: give it "
+            f"another name, or run the app in another namespace; if app '{owner}' is gone for good, run "
+            f"'forebay operations --forget {operation}'"
+        )
+        self.operation = operation
+        self.owner = owner
+        self.app = app
+
+
+class OperationInUse(ConfigurationError):
+    """An operation that is to be forgotten has processors, or may have them; the message says which."""
 
 
 @dataclass(frozen=True, slots=True)

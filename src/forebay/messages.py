@@ -72,6 +72,7 @@ class OperationMessage(TypedDict):
     result_schemas: list[str]
     announced_at: int
     announced_by: str
+    term: int
 
 
 def _schemas(name: str) -> SchemaSet:

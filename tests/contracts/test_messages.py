@@ -23,6 +23,7 @@ RELEASED = {
     ("job", 1): ("f2af3a05d2434f82", "2ff8b7bcdcb2bfe0f512d40cb50e47c1cc170be8d1046f16807e55804b996478"),
     ("job", 2): ("0a4b65da5310b511", "654e855b8a244e347d5da66cd7f1266e67d14d21b40cf5638e709b04efc5154a"),
     ("operation", 1): ("4fd56bfe70a7ded0", "70944cad2f74f86b51e09cdc0ee27716547e87db00dcf37a0c958c20f16f6301"),
+    ("operation", 2): ("437692b0d509d627", "d84d99f9626cfc1b6c34be30151ebaa360aa43f27f7e4c3b207de611764b1b95"),
     ("reply", 1): ("b123522743e03a0f", "8879241a57977677ae07b07d3288c9887fb42f4e55ef43df92d2db4334e96172"),
 }
 
@@ -61,6 +62,7 @@ OPERATIONS = st.fixed_dictionaries(
         "request_schemas": st.lists(st.text(), max_size=4),
         "result_schemas": st.lists(st.text(), max_size=4),
         "announced_at": LONGS,
+        "term": LONGS,
     }
 )
 
@@ -116,6 +118,7 @@ AN_OPERATION = OperationMessage(
     result_schemas=[],
     announced_at=1,
     announced_by="p",
+    term=0,
 )
 EXAMPLES: dict[str, Any] = {"job": A_JOB, "reply": A_REPLY, "operation": AN_OPERATION}
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from forebay.catalog import CatalogEntry
 from forebay.codec import Schema
 from forebay.errors import InvalidSchema
-from forebay.messages import OperationMessage, encode_operation
+from forebay.messages import OperationMessage
 from forebay_gateway.http import Request
 from forebay_gateway.problems import HttpProblem
 from forebay_gateway.route import Route, Router
@@ -54,13 +54,14 @@ def operation(name: str = "thumbnail", **more: Any) -> OperationMessage:
         result_schemas=[REQUEST],
         announced_at=0,
         announced_by="p",
+        term=0,
     )
     message.update(more)  # type: ignore[typeddict-item]
     return message
 
 
 def entry(name: str = "thumbnail", **more: Any) -> CatalogEntry:
-    return CatalogEntry.parse(encode_operation(operation(name, **more)))
+    return CatalogEntry.of(operation(name, **more))
 
 
 @pytest.fixture

@@ -17,12 +17,13 @@ from opentelemetry import trace
 
 from forebay import topics, tracing
 from forebay.app import Forebay, load_app
-from forebay.catalog import Catalog, announce
+from forebay.catalog import Catalog
 from forebay.kafka import Producer
 from forebay.lifecycle import notify, running, stop_on_signals
 from forebay.settings import TIERS, Settings
 from forebay_processor import delays, fetch
 from forebay_processor.admin import serving_admin
+from forebay_processor.announce import Announcer
 from forebay_processor.dead_letters import DeadLetters
 from forebay_processor.delays import Delays
 from forebay_processor.fatal import Fatal
@@ -70,6 +71,7 @@ async def serve(
     Raises:
         AppError: the app cannot be loaded.
         ConfigurationError: the port is taken.
+        OperationTaken: an operation is another app's; nothing was announced.
         IncompatibleSchema: an operation does not fit the catalog; nothing was announced.
         BrokerUnavailable: the cluster does not answer.
         TopicMismatch: a topic exists in another shape.
@@ -93,7 +95,8 @@ async def serve(
             stack.push_async_callback(part.stop)
             await part.start()
         await stack.enter_async_context(running(catalog.follow()))
-        await announce(settings, producer, catalog, app.operations, processor_id)
+        announcer = Announcer(settings, producer, catalog, app, processor_id)
+        await announcer.announce()
 
         handlers = Handlers.of(app, reference, app_dir, settings.slots)
         stack.callback(handlers.stop)
@@ -123,6 +126,7 @@ async def serve(
             *(fetcher.keep_committing() for fetcher in fetchers),
             processor.keep_deadlines(),
             mover.run(),
+            announcer.keep(),
             _say_ready(fetchers, ready),
         ]
         async with running(*background):

@@ -11,10 +11,11 @@ import pytest
 
 from forebay import Forebay
 from forebay.app import Operation
-from forebay.catalog import CatalogEntry, merge
+from forebay.catalog import CatalogEntry
 from forebay.codec import Schema
-from forebay.errors import IncompatibleSchema, InvalidSchema
+from forebay.errors import IncompatibleSchema, InvalidSchema, OperationTaken, UnusableRecord
 from forebay.messages import OperationMessage, encode_operation
+from forebay_processor.announce import merge
 
 Fields = list[Any]
 V1: Fields = [("name", str)]
@@ -67,6 +68,7 @@ def test_a_new_operation_is_announced_as_it_is_declared() -> None:
         "result_schemas": [declared.result.schema.text if declared.result.schema else ""],
         "announced_at": 17,
         "announced_by": "p",
+        "term": 0,
     }
 
 
@@ -175,7 +177,7 @@ def test_bytes_and_a_schema_do_not_take_each_others_place(
 
 def test_an_entry_reads_what_any_version_wrote() -> None:
     first, second = operation(V1, V1), operation(V2, V1)
-    entry = CatalogEntry.parse(encode_operation(announced(first, second)))
+    entry = CatalogEntry.parse("greet", encode_operation(announced(first, second)), 0)
     assert entry.requests is not None
     written = Schema(text(first)).encode({"name": "Ada"})
     assert entry.requests.decode(written) == {"name": "Ada", "size": 3}
@@ -185,4 +187,44 @@ def test_an_entry_reads_what_any_version_wrote() -> None:
 def test_an_entry_whose_schema_is_none_is_no_entry(schema: str) -> None:
     message = announced(operation(V1, V1))
     with pytest.raises(InvalidSchema, match="a schema of 'greet' is not Avro"):
-        CatalogEntry.parse(encode_operation({**message, "request_schemas": [schema]}))
+        CatalogEntry.parse("greet", encode_operation({**message, "request_schemas": [schema]}), 0)
+
+
+UNUSABLE: dict[str, Any] = {
+    "name": "farewell",
+    "app": "Shop of mine",
+    "tier": "urgent",
+    "deadline_ms": 0,
+    "accepts": "text",
+    "returns": "text/plain\r\nset-cookie: a=b",
+    "term": 1,
+}
+
+
+@pytest.mark.parametrize("field", UNUSABLE)
+def test_an_entry_that_cannot_be_served_is_no_entry(field: str) -> None:
+    message: Any = {**announced(operation(V1, V1)), field: UNUSABLE[field]}
+    with pytest.raises(UnusableRecord, match=f"its {field} is "):
+        CatalogEntry.parse("greet", encode_operation(message), 0)
+
+
+def test_an_entry_whose_own_schemas_contradict_each_other_is_no_entry() -> None:
+    one, other = announced(operation(V1, V1)), announced(operation([("name", int)], V1))
+    both: Any = {**one, "request_schemas": one["request_schemas"] + other["request_schemas"]}
+    with pytest.raises(InvalidSchema, match="two schemas of 'greet' differ at 'name'"):
+        CatalogEntry.parse("greet", encode_operation(both), 0)
+
+
+def test_another_apps_operation_is_refused_naming_that_app() -> None:
+    known: Any = {**announced(operation(V1, V1)), "app": "museum"}
+    with pytest.raises(OperationTaken, match="operation 'greet' of app 'shop' belongs to app 'museum'") as caught:
+        merge(operation(V1, V1), known, "p2", 99)
+    assert (caught.value.operation, caught.value.owner, caught.value.app) == ("greet", "museum", "shop")
+    assert "'forebay operations --forget greet'" in str(caught.value)
+
+
+def test_a_refused_schema_is_told_what_can_be_done() -> None:
+    with pytest.raises(IncompatibleSchema) as caught:
+        merge(operation([("name", int)], V1), announced(operation(V1, V1)), "p2", 99)
+    for way_out in ("default", "a new operation name", "'forebay operations --forget greet'"):
+        assert way_out in str(caught.value)
