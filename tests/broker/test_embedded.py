@@ -166,7 +166,9 @@ async def test_a_data_directory_that_is_removed_is_the_reason_given(broker: Embe
     with broker:
         settings = settings_of(broker)
         await create(settings, "lost")
+        broker.pause()  # or else Kafka may write into a folder that is just being removed
         shutil.rmtree(broker.data_dir)
+        broker.resume()
         # Kafka notices when it writes
         with pytest.raises(BrokerError):
             await create(settings, "never made")
