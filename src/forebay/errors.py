@@ -11,6 +11,8 @@
     ├── BrokerError               Kafka, as seen from here
     │   ├── BrokerUnavailable     no answer in time (retriable)
     │   ├── AccessRefused         the credentials are not accepted
+    │   ├── AuthorizationFailed   the credentials are accepted, but the cluster's rules do not allow something
+    │   ├── GroupRefused          a consumer group that cannot be joined
     │   ├── BrokerStartError      the embedded broker did not start
     │   ├── MessageTooLarge       a record is larger than the topics take
     │   ├── TopicUnknown          the cluster has no such topic
@@ -82,6 +84,29 @@ class AccessRefused(BrokerError):
     """A broker does not accept the credentials, or the way in which they are given; the message names the settings."""
 
 
+class AuthorizationFailed(BrokerError):
+    """The cluster lets this client in, but does not allow it something that it needs; waiting does not help.
+
+    Attributes:
+        resource: ``topic``, ``group`` or ``cluster``.
+        name: of the resource.
+        operations: what must be allowed, as Kafka calls it.
+    """
+
+    def __init__(self, resource: str, name: str, operations: str) -> None:
+        super().__init__(
+            f"the cluster does not allow this client to use {f'{resource} {name}'.rstrip()}: "
+            f"it needs an access rule (ACL) that allows {operations}"
+        )
+        self.resource = resource
+        self.name = name
+        self.operations = operations
+
+
+class GroupRefused(BrokerError):
+    """The broker does not take this client into its consumer group, for a reason that waiting does not mend."""
+
+
 class BrokerStartError(BrokerError):
     """The embedded broker did not start; the message says why and what to do about it."""
 
@@ -91,11 +116,12 @@ class MessageTooLarge(BrokerError):
 
     Attributes:
         size: bytes of the record's value.
-        max_size: bytes that a record may have in all.
+        max_size: bytes that a record may have in all; None where a topic's own setting is lower than Forebay's.
     """
 
-    def __init__(self, size: int, max_size: int) -> None:
-        super().__init__(f"a message of {size} bytes is larger than the {max_size} that the topics take")
+    def __init__(self, size: int, max_size: int | None) -> None:
+        limit = "its topic takes (max.message.bytes)" if max_size is None else f"the {max_size} that the topics take"
+        super().__init__(f"a message of {size} bytes is larger than {limit}")
         self.size = size
         self.max_size = max_size
 

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from forebay.kafka import Admin
+from forebay.kafka import Admin, Link
 from forebay.settings import Settings, load_settings
 from tests.support.brokers import Kafka
 from tests.support.waiting import until
@@ -26,6 +26,14 @@ async def topic(settings: Settings) -> str:
         await admin.create(name, settings.partitions, -1, {"max.message.bytes": str(settings.max_message_bytes)})
         await until(lambda: admin.describe([name]), 30.0, f"{name} exists")
     return name
+
+
+@pytest.fixture
+async def link(settings: Settings, at_end: AsyncExitStack) -> Link:
+    """A link that is started, and stopped after whatever else the test makes."""
+    link = Link(settings, "test")
+    at_end.push_async_callback(link.stop)
+    return await link.start()
 
 
 @pytest.fixture

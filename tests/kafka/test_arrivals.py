@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from forebay.kafka import Arrivals, Lull, Record
+from forebay.kafka import Arrivals, BoundedEvent, Record
 from forebay.kafka.arrivals import CALM_AFTER, pause_after
 from tests.support.records import a_record
 
@@ -59,39 +59,39 @@ def test_the_more_came_the_longer_the_next_ones_may_gather(few: int, more: int) 
     assert pause_after(few) < pause_after(more) <= pause_after(10_000) < 0.01
 
 
-async def test_a_lull_ends_when_it_is_told_to() -> None:
-    lull = Lull(NEVER)
-    waiting = asyncio.create_task(lull.wait())
+async def test_a_wait_ends_when_the_event_is_set() -> None:
+    event = BoundedEvent(NEVER)
+    waiting = asyncio.create_task(event.wait())
     await asyncio.sleep(0)
     assert not waiting.done()
-    lull.end()
-    lull.end()
+    event.set()
+    event.set()
     async with asyncio.timeout(5):
         await waiting
 
 
-async def test_a_lull_ends_by_itself() -> None:
+async def test_a_wait_ends_by_itself() -> None:
     async with asyncio.timeout(5):
-        await Lull(0.001).wait()
+        await BoundedEvent(0.001).wait()
 
 
-async def test_an_end_that_nobody_waits_for_is_not_kept_for_the_next_lull() -> None:
-    lull = Lull(NEVER)
-    lull.end()
-    waiting = asyncio.create_task(lull.wait())
+async def test_an_event_that_nobody_waits_for_is_not_kept() -> None:
+    event = BoundedEvent(NEVER)
+    event.set()
+    waiting = asyncio.create_task(event.wait())
     await asyncio.sleep(0)
     assert not waiting.done()
-    lull.end()
+    event.set()
     async with asyncio.timeout(5):
         await waiting
 
 
-async def test_a_lull_that_is_called_off_leaves_no_timer() -> None:
-    lull = Lull(0.001)
-    waiting = asyncio.create_task(lull.wait())
+async def test_a_wait_that_is_cancelled_leaves_no_timer() -> None:
+    event = BoundedEvent(0.001)
+    waiting = asyncio.create_task(event.wait())
     await asyncio.sleep(0)
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
     assert waiting.cancelled()
     async with asyncio.timeout(5):
-        await lull.wait()
+        await event.wait()

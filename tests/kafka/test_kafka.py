@@ -9,7 +9,6 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-import forebay.kafka.producer
 from forebay.errors import BrokerError, BrokerUnavailable, MessageTooLarge, TopicUnknown
 from forebay.kafka import Admin, GroupConsumer, PinnedConsumer, Producer, Record, header
 from forebay.settings import Settings
@@ -159,9 +158,8 @@ async def test_what_is_not_refused_the_broker_takes(
 
 
 async def test_a_topic_that_does_not_exist_is_told_as_such_while_others_go_on(
-    topic: str, producer: Producer, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    topic: str, producer: Producer, settings: Settings
 ) -> None:
-    monkeypatch.setattr(forebay.kafka.producer, "METADATA_BOUND", 1.0)
     delivery = Delivery()
     producer.publish(f"{settings.namespace}nowhere", b"x", key=b"k", on_delivery=delivery.of(0))
     await producer.publish_and_wait(topic, b"x", key=b"k")

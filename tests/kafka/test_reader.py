@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Coroutine
 from contextlib import AsyncExitStack
+from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -12,7 +13,7 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 import forebay.kafka.reader
 from forebay.errors import BrokerError, BrokerUnavailable
-from forebay.kafka import Admin, PinnedConsumer, Producer, Record, Start
+from forebay.kafka import Admin, Link, PinnedConsumer, Producer, Record, Start
 from forebay.kafka.reader import Reader
 from forebay.settings import Settings, load_settings
 from tests.support.brokers import Broker
@@ -35,15 +36,23 @@ async def fill(producer: AIOKafkaProducer, topic: str, count: int, partition: in
         await producer.send_and_wait(topic, b"%d" % number, partition=partition)
 
 
-@pytest.fixture
-async def reader(settings: Settings, topic: str, at_end: AsyncExitStack) -> Reader:
-    async def begin(partitions: Collection[int]) -> dict[int, int]:
-        return dict.fromkeys(partitions, 0)
+ReaderOf = Callable[..., Coroutine[Any, Any, Reader]]
 
-    reader = Reader(settings, "test", topic, begin=begin)
-    at_end.push_async_callback(reader.stop)
-    await reader.start()
-    return reader
+
+@pytest.fixture
+def reader_of(link: Link, settings: Settings, at_end: AsyncExitStack) -> ReaderOf:
+    async def start(topic: str, **arguments: Any) -> Reader:
+        reader = Reader(link, topic, partition_bytes=settings.max_message_bytes, **arguments)
+        at_end.push_async_callback(reader.stop)
+        await reader.start()
+        return reader
+
+    return start
+
+
+@pytest.fixture
+async def reader(topic: str, reader_of: ReaderOf) -> Reader:
+    return await reader_of(topic)
 
 
 async def read(reader: Reader, count: int, limit: int | None = None) -> list[Record]:
@@ -74,7 +83,7 @@ async def test_records_before_the_offset_are_left_out_also_within_a_batch(
 
 
 async def test_a_partition_without_an_offset_begins_where_it_is_resumed(
-    settings: Settings, topic: str, producer: AIOKafkaProducer, at_end: AsyncExitStack
+    topic: str, producer: AIOKafkaProducer, reader_of: ReaderOf
 ) -> None:
     asked: list[list[int]] = []
 
@@ -86,17 +95,8 @@ async def test_a_partition_without_an_offset_begins_where_it_is_resumed(
 
     await fill(producer, topic, 3, partition=0)
     await fill(producer, topic, 3, partition=1)
-
-    async def begin(partitions: Collection[int]) -> dict[int, int]:
-        assert list(partitions) == [2]
-        return {2: 0}
-
     told: list[tuple[int, int, Start]] = []
-    reader = Reader(
-        settings, "test", topic, begin=begin, resume=resume, on_positioned=lambda *place: told.append(place)
-    )
-    at_end.push_async_callback(reader.stop)
-    await reader.start()
+    reader = await reader_of(topic, resume=resume, on_positioned=lambda *place: told.append(place))
     reader.assign({0: 1, 1: None, 2: None})
     with pytest.raises(BrokerUnavailable, match="not now"):
         await reader.next()
@@ -108,7 +108,7 @@ async def test_a_partition_without_an_offset_begins_where_it_is_resumed(
 
 @pytest.mark.parametrize("fails", [False, True])
 async def test_what_is_found_out_for_an_assignment_of_the_past_is_dropped(
-    settings: Settings, topic: str, producer: AIOKafkaProducer, at_end: AsyncExitStack, fails: bool
+    topic: str, producer: AIOKafkaProducer, reader_of: ReaderOf, fails: bool
 ) -> None:
     async def resume(partitions: Collection[int]) -> dict[int, int]:
         late.assign({1: 1})
@@ -118,9 +118,7 @@ async def test_what_is_found_out_for_an_assignment_of_the_past_is_dropped(
 
     await fill(producer, topic, 2, partition=0)
     await fill(producer, topic, 2, partition=1)
-    late = Reader(settings, "test", topic, begin=resume)
-    at_end.push_async_callback(late.stop)
-    await late.start()
+    late = await reader_of(topic, resume=resume)
     late.assign({0: None})
     assert places(await read(late, 1)) == [(1, 1)]
     assert late.positions == {1: 2}
@@ -336,21 +334,15 @@ async def test_reading_goes_on_when_a_broker_is_back(
     assert len([text for text in told if "cannot be read" in text]) <= 2, "told once, not at every try"
 
 
-async def test_a_topic_that_is_not_there_yet_is_read_once_it_is(
-    settings: Settings, at_end: AsyncExitStack, producer: AIOKafkaProducer
+async def test_a_topic_that_is_created_just_now_is_read_once_it_is_known(
+    settings: Settings, producer: AIOKafkaProducer, reader_of: ReaderOf
 ) -> None:
     name = f"{settings.namespace}later"
 
-    async def begin(partitions: Collection[int]) -> dict[int, int]:
-        return dict.fromkeys(partitions, 0)
-
-    reader = Reader(settings, "test", name, begin=begin)
-    at_end.push_async_callback(reader.stop)
-    await reader.start()
-    reader.assign({0: 0})
-    waiting = asyncio.create_task(read(reader, 1))
+    starting = asyncio.create_task(reader_of(name))
     async with Admin.connect(settings) as admin:
         await admin.create(name, 1, -1, {})
-        await until(lambda: admin.describe([name]), BOUND, f"{name} exists")
+    reader = await asyncio.wait_for(starting, BOUND)
+    reader.assign({0: 0})
     await producer.send_and_wait(name, b"at last", partition=0)
-    assert [record.value for record in await asyncio.wait_for(waiting, BOUND)] == [b"at last"]
+    assert [record.value for record in await read(reader, 1)] == [b"at last"]

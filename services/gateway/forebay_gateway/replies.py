@@ -10,7 +10,7 @@ import asyncio
 import logging
 
 from forebay.errors import BrokerError
-from forebay.kafka import Arrivals, Lull, PinnedConsumer, Record
+from forebay.kafka import Arrivals, BoundedEvent, PinnedConsumer, Record
 from forebay.settings import Settings
 from forebay_gateway.metrics import Metrics
 from forebay_gateway.waiters import ReplyOutcome, Waiters
@@ -46,7 +46,7 @@ class Replies:
         self._consumer: PinnedConsumer | None = None
         self._position = 0
         self._up = False
-        self._lull = Lull(IDLE_LOOK_SECONDS)
+        self._next_look = BoundedEvent(IDLE_LOOK_SECONDS)
 
     @property
     def up(self) -> bool:
@@ -88,13 +88,13 @@ class Replies:
 
     def expect(self) -> None:
         """Look for replies again: the broker has a job that will have one."""
-        self._lull.end()
+        self._next_look.set()
 
     async def _rest(self) -> None:
         """Let the answer go first; while nobody waits for another one, the next look had better not be in its way."""
         await asyncio.sleep(0)
         if not len(self._waiters):
-            await self._lull.wait()
+            await self._next_look.wait()
 
     def _take(self, records: list[Record]) -> None:
         for record in records:

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Protocol
 
 from forebay.errors import BrokerError
-from forebay.kafka import Arrivals, Lull, Record
+from forebay.kafka import Arrivals, BoundedEvent, Record
 from forebay_processor.intake import Intake
 from forebay_processor.lease import Partition
 from forebay_processor.leases import Leases
@@ -99,7 +99,7 @@ class Fetcher:
         self._reading = Trouble(f"{name}: reading")
         self._committing = Trouble(f"{name}: committing")
         self._stopping: asyncio.Task[None] | None = None
-        self._rest = Lull(REST)
+        self._rest = BoundedEvent(REST)
 
     @property
     def trouble(self) -> str | None:
@@ -203,7 +203,7 @@ class Fetcher:
 
     def _on_end(self, partition: Partition) -> None:
         """Note that a lease has ended: its partition may have room again, and what came alone has had its reply."""
-        self._rest.end()
+        self._rest.set()
         if self._has_room and partition in self._paused and partition not in self.leases.full:
             self._paused = self._paused.difference((partition,))
             self._consumer.resume((partition,))

@@ -7,8 +7,9 @@ and Forebay's own errors; it decides nothing.
 from __future__ import annotations
 
 from forebay.kafka.admin import Admin, TopicDescription, probe
-from forebay.kafka.arrivals import Arrivals, Lull
+from forebay.kafka.arrivals import Arrivals, BoundedEvent
 from forebay.kafka.consumers import GroupConsumer, PinnedConsumer
+from forebay.kafka.link import Link
 from forebay.kafka.producer import Producer
 from forebay.kafka.reader import Start
 from forebay.kafka.records import LATEST_TIMESTAMP, Headers, Record, header, header_number
@@ -17,9 +18,10 @@ __all__ = [
     "LATEST_TIMESTAMP",
     "Admin",
     "Arrivals",
+    "BoundedEvent",
     "GroupConsumer",
     "Headers",
-    "Lull",
+    "Link",
     "PinnedConsumer",
     "Producer",
     "Record",

@@ -5,19 +5,29 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Self
 
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
-
-from forebay.errors import BrokerError, BrokerUnavailable
-from forebay.kafka.connection import ADMIN_TIMEOUT, connect, connection, within
+from forebay.errors import AuthorizationFailed, BrokerError, BrokerUnavailable
+from forebay.kafka.link import Link
 from forebay.kafka.producer import Producer
+from forebay.kafka.wire import codes
+from forebay.kafka.wire.connections import Unreachable
+from forebay.kafka.wire.requests import (
+    configs_of,
+    configs_request,
+    create_topic_request,
+    delete_topic_request,
+    topic_errors,
+)
 from forebay.settings import Settings
+
+ADMIN_TIMEOUT = 15.0
+"""Seconds that an administrative request may take in all."""
+_BACK_OFF = 0.1
+_PASSES = (codes.NOT_CONTROLLER, codes.REQUEST_TIMED_OUT, codes.LEADER_NOT_AVAILABLE, codes.COORDINATOR_LOADING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +35,7 @@ class TopicDescription:
     """A topic as it exists.
 
     Attributes:
+        name: of the topic.
         partitions: how many it has.
         config: its configuration, defaults of the cluster included.
     """
@@ -35,55 +46,64 @@ class TopicDescription:
 
 
 class Admin:
-    """What an administrator does: list, describe, create and delete topics."""
+    """What an administrator does: list, describe, create and delete topics.
 
-    def __init__(self, client: AIOKafkaAdminClient) -> None:
-        self._client = client
+    Args:
+        link: to the cluster; started by the caller.
+    """
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
 
     @classmethod
     def connect(cls, settings: Settings) -> AbstractAsyncContextManager[Self]:
-        """Connect for the length of a ``with`` block; raises `BrokerUnavailable` when nobody answers."""
+        """Connect for the length of a ``with`` block.
+
+        Raises:
+            BrokerUnavailable: no broker answers.
+            AccessRefused: a broker does not accept the credentials.
+        """
         return cls._connect(settings)
 
     @classmethod
     @asynccontextmanager
-    async def _connect(cls, settings: Settings) -> Any:
-        client = AIOKafkaAdminClient(**connection(settings, "admin"), request_timeout_ms=int(ADMIN_TIMEOUT * 1000))
+    async def _connect(cls, settings: Settings) -> AsyncIterator[Any]:
+        link = Link(settings, "admin")
         try:
-            await connect(settings, client.start())
-            yield cls(client)
+            yield cls(await link.start())
         finally:
-            await client.close()
+            await link.stop()
 
     async def names(self) -> frozenset[str]:
-        """Return the names of all topics."""
-        return frozenset(await within(ADMIN_TIMEOUT, "listing topics", self._client.list_topics()))
+        """Return the names of all topics that this client may see."""
+        return frozenset((await self._link.look_up(None)).topics)
 
     async def describe(self, names: Iterable[str]) -> dict[str, TopicDescription]:
-        """Describe those of the topics that exist; one that is being created may not be known everywhere yet."""
-        # a cluster that creates topics by itself, as Kafka does by default, would create those it is asked for
-        wanted = sorted((await self.names()).intersection(names))
+        """Describe those of the topics that exist; one that is being created may not be known everywhere yet.
+
+        Raises:
+            AuthorizationFailed: the cluster does not allow to look at one of them.
+            BrokerUnavailable: no answer came in time.
+        """
+        wanted = sorted(set(names))
         if not wanted:
             return {}
-        found = await within(ADMIN_TIMEOUT, "describing topics", self._client.describe_topics(wanted))
-        partitions = {
-            topic["topic"]: len(topic["partitions"])
-            for topic in found
-            if not topic["error_code"] and topic["partitions"]
-        }
+        metadata = await self._link.look_up(wanted)
+        for name, code in metadata.errors.items():
+            if code == codes.TOPIC_AUTHORIZATION_FAILED:
+                raise AuthorizationFailed("topic", name, "Describe")
+        partitions = {name: len(topic.leaders) for name, topic in metadata.topics.items() if topic.leaders}
         if not partitions:
             return {}
-        resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in partitions]
-        answers = await within(ADMIN_TIMEOUT, "describing topics", self._client.describe_configs(resources))
-        configs: dict[str, dict[str, str]] = {}
-        for answer in answers:
-            for code, message, _kind, name, entries in answer.resources:
-                if code == UnknownTopicOrPartitionError.errno:
-                    continue  # it was created a moment ago, and the node that was asked has not heard of it
-                if code:
-                    raise BrokerError(f"describing topic {name}: {message or for_code(code).__name__}")
-                configs[name] = {entry[0]: entry[1] for entry in entries}
-        return {name: TopicDescription(name, partitions[name], config) for name, config in configs.items()}
+        answer = await self._ask("describing topics", lambda: self._link.send_to_any(configs_request(partitions)))
+        found: dict[str, TopicDescription] = {}
+        for name, code, message, config in configs_of(answer):
+            if code == codes.UNKNOWN_TOPIC:
+                continue  # it was created a moment ago, and the node that was asked has not heard of it
+            if code:
+                raise _error("describing", name, code, message, "DescribeConfigs")
+            found[name] = TopicDescription(name, partitions[name], config)
+        return found
 
     async def create(self, name: str, partitions: int, replication: int, config: Mapping[str, str]) -> bool:
         """Create a topic.
@@ -92,23 +112,53 @@ class Admin:
             False when it exists already: somebody else was quicker.
 
         Raises:
+            AuthorizationFailed: the cluster does not allow it.
             BrokerError: the broker refuses; the message says why.
         """
-        topic = NewTopic(name, num_partitions=partitions, replication_factor=1, topic_configs=dict(config))
-        topic.replication_factor = replication  # the constructor refuses the protocol's -1, the cluster's default
-        answer = await within(ADMIN_TIMEOUT, f"creating topic {name}", self._client.create_topics([topic]))
-        for _, code, *message in answer.topic_errors:
-            if code == TopicAlreadyExistsError.errno:
-                return False
-            if code:
-                raise BrokerError(
-                    f"creating topic {name}: {next(filter(None, message), None) or for_code(code).__name__}"
-                )
-        return True
+        request = create_topic_request(name, partitions, replication, config, ADMIN_TIMEOUT)
+        code, message = await self._change("creating", name, request)
+        if code and code != codes.TOPIC_ALREADY_EXISTS:
+            raise _error("creating", name, code, message, "Create")
+        return not code
 
     async def delete(self, name: str) -> None:
-        """Delete a topic; one that is gone already is as good."""
-        await within(ADMIN_TIMEOUT, f"deleting topic {name}", self._client.delete_topics([name]))
+        """Delete a topic; one that is gone already is as good. Raises as `create`."""
+        code, message = await self._change("deleting", name, delete_topic_request(name, ADMIN_TIMEOUT))
+        if code and code != codes.UNKNOWN_TOPIC:
+            raise _error("deleting", name, code, message, "Delete")
+
+    async def _change(self, doing: str, name: str, request: Any) -> tuple[int, str | None]:
+        what = f"{doing} topic {name}"
+        try:
+            async with asyncio.timeout(ADMIN_TIMEOUT):
+                while True:
+                    answer = await self._ask(what, lambda: self._link.send_to_controller(request))
+                    [(code, message)] = topic_errors(answer)
+                    if code not in _PASSES:
+                        return code, message
+                    await self._link.refresh()
+        except TimeoutError:
+            raise BrokerUnavailable(f"{what}: the broker did not do it within {ADMIN_TIMEOUT:g} s") from None
+
+    async def _ask(self, what: str, ask: Any) -> Any:
+        """Ask, and ask once more where a connection turns out to be closed."""
+        for last in (False, True):
+            try:
+                async with asyncio.timeout(ADMIN_TIMEOUT):
+                    return await ask()
+            except TimeoutError:
+                raise BrokerUnavailable(f"{what}: the broker did not answer within {ADMIN_TIMEOUT:g} s") from None
+            except Unreachable as error:
+                if last:
+                    raise BrokerUnavailable(f"{what}: {error}") from error
+                await self._link.refresh()
+        return None
+
+
+def _error(doing: str, name: str, code: int, message: str | None, operation: str) -> BrokerError:
+    if code in (codes.TOPIC_AUTHORIZATION_FAILED, codes.CLUSTER_AUTHORIZATION_FAILED):
+        return AuthorizationFailed("topic", name, operation)
+    return BrokerError(f"{doing} topic {name}: {message or codes.name_of(code)}")
 
 
 async def probe(settings: Settings, timeout: float) -> float:
@@ -125,16 +175,19 @@ async def probe(settings: Settings, timeout: float) -> float:
     last: BrokerError | None = None
     while (left := timeout - (time.monotonic() - begun)) > 0:
         try:
-            async with asyncio.timeout(left), Admin.connect(settings) as admin:
-                await admin.create(name, 1, settings.replication_factor, {})
-                producer = Producer(settings, "probe")
+            async with asyncio.timeout(left):
+                link = Link(settings, "probe")
+                producer = Producer(settings, "probe", link=link)
                 try:
+                    admin = Admin(await link.start())
+                    await admin.create(name, 1, settings.replication_factor, {})
                     await producer.start()
                     await producer.send_and_wait(name, b"probe", key=b"probe", timeout=left)
                     taken = time.monotonic() - begun
+                    await admin.delete(name)
                 finally:
                     await producer.stop()
-                await admin.delete(name)
+                    await link.stop()
                 return taken
         except BrokerError as error:
             last = error

@@ -60,31 +60,31 @@ class Arrivals:
             await asyncio.sleep(pause_after(len(records)))
 
 
-class Lull:
-    """A wait for something that is about to happen, with a bound in case it does not.
+class BoundedEvent:
+    """Something to wait for, with a bound in case it does not come; what comes while nobody waits is not kept.
 
     Args:
-        bound: seconds that it may last.
+        bound: seconds that a wait may last.
     """
 
-    __slots__ = ("_bound", "_ended", "_loop")
+    __slots__ = ("_bound", "_loop", "_waiting")
 
     def __init__(self, bound: float) -> None:
         self._bound = bound
         self._loop = asyncio.get_running_loop()
-        self._ended: asyncio.Future[None] | None = None
+        self._waiting: asyncio.Future[None] | None = None
 
     async def wait(self) -> None:
-        """Wait until `end` is called, or for as long as the bound says."""
-        self._ended = self._loop.create_future()
-        timer = self._loop.call_later(self._bound, self.end)
+        """Wait until `set` is called, or for as long as the bound says."""
+        self._waiting = self._loop.create_future()
+        timer = self._loop.call_later(self._bound, self.set)
         try:
-            await self._ended
+            await self._waiting
         finally:
-            self._ended = None
+            self._waiting = None
             timer.cancel()
 
-    def end(self) -> None:
+    def set(self) -> None:
         """End the wait, if there is one."""
-        if self._ended is not None and not self._ended.done():
-            self._ended.set_result(None)
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)

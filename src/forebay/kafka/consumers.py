@@ -3,87 +3,131 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
-from functools import partial
-
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.errors import CommitFailedError, ConsumerStoppedError, IllegalStateError, KafkaError
 
 from forebay.errors import BrokerUnavailable
-from forebay.kafka.connection import ADMIN_TIMEOUT, connect, connection, disconnect, within
-from forebay.kafka.reader import OnPositioned, Reader
+from forebay.kafka.link import Link, Shared
+from forebay.kafka.offsets import beginnings, ends
+from forebay.kafka.reader import POSITION_BOUND, STALE, OnPositioned, Reader
 from forebay.kafka.records import Record
-from forebay.kafka.sharing import FairShare
+from forebay.kafka.wire.assignor import FairShare
+from forebay.kafka.wire.membership import Membership
 from forebay.settings import Settings
 
-_OnRebalance = Callable[[Iterable[TopicPartition]], Awaitable[None]]
+log = logging.getLogger(__name__)
+
+COMMITTED_BOUND = 15.0
+"""Seconds that asking for what the group has committed may take."""
+STALLED_AFTER = 60.0
+"""Seconds for which sharing the partitions may go on before the membership counts as stalled, and is made anew."""
+
+_NOTE = "topic-id:"
 
 
 class PinnedConsumer:
-    """Reads given partitions of one topic outside any group, so that no rebalance can move it."""
+    """Reads given partitions of one topic outside any group, so that no rebalance can move it.
 
-    def __init__(self, settings: Settings, client: str, topic: str, partitions: Iterable[int] = (0,)) -> None:
+    Args:
+        settings: where the cluster is.
+        client: name of this client, for the broker's logs.
+        topic: what to read.
+        partitions: which of its partitions.
+        link: to share; default: one of its own.
+    """
+
+    def __init__(
+        self, settings: Settings, client: str, topic: str, partitions: Iterable[int] = (0,), *, link: Link | None = None
+    ) -> None:
         self.topic = topic
         self._settings = settings
         self._partitions = list(partitions)
-        self._consumer = AIOKafkaConsumer(**connection(settings, client), enable_auto_commit=False)
-        self._reader = Reader(settings, client, topic, begin=partial(_beginnings, self._consumer, topic))
+        self._shared = Shared(settings, client, link)
+        self._reader: Reader | None = None
 
     async def start(self, offsets: Mapping[int, int] | None = None, *, at_end: bool = False) -> None:
         """Connect and take up the position: the given offsets, else the end or the beginning of each partition.
 
         The position is pinned when this returns: every record produced afterwards will be fetched.
+
+        Raises:
+            BrokerUnavailable: the cluster does not answer.
+            BrokerError: the topic cannot be read; `TopicUnknown` where there is none.
         """
-        await connect(self._settings, self._consumer.start())
+        link = await self._shared.start()
+        self._reader = Reader(link, self.topic, partition_bytes=self._settings.max_message_bytes)
         await self._reader.start()
-        if offsets is None and at_end:
-            offsets = await self.ends(ADMIN_TIMEOUT)
-        elif offsets is None:
-            offsets = await _beginnings(self._consumer, self.topic, self._partitions)
+        if offsets is None:
+            find = ends if at_end else beginnings
+            offsets = await find(link, self.topic, self._partitions, POSITION_BOUND)
         self._reader.assign({partition: offsets[partition] for partition in self._partitions})
 
     async def stop(self) -> None:
         """Disconnect, within a bound."""
-        leaving = disconnect(f"the client that looks after {self.topic}", self._consumer.stop())
-        await asyncio.gather(self._reader.stop(), leaving)
+        if self._reader is not None:
+            await self._reader.stop()
+        await self._shared.stop()
 
     async def read(self, limit: int | None = None) -> list[Record]:
-        """Return up to ``limit`` records, in order within each partition; waits without a bound for one."""
-        while not (records := await self._reader.next(limit)):
+        """Return up to ``limit`` records, in order within each partition; waits without a bound for one.
+
+        Raises:
+            TopicUnknown: the topic is gone; once it is there again it is read from its beginning.
+            BrokerError: as `Reader.next`.
+        """
+        reader = self._started
+        while not (records := await reader.next(limit)):
             pass
         return records
 
     async def fetch(self, timeout: float, limit: int | None = None) -> list[Record]:
-        """Return up to ``limit`` records, in order within each partition; waits up to ``timeout`` seconds for one."""
-        return await self._reader.fetch(timeout, limit)
+        """Return up to ``limit`` records; waits up to ``timeout`` seconds for one. Raises as `read`."""
+        return await self._started.fetch(timeout, limit)
 
     def positions(self) -> Mapping[int, int]:
-        """Return the offset that each partition is read from next."""
-        return self._reader.positions
+        """Return the offset that each partition is read from next; without those whose place is being looked for."""
+        return self._started.positions
+
+    @property
+    def trouble(self) -> str | None:
+        """Why records cannot be read, in a sentence; None while they can. An outage of the broker is none."""
+        return None if self._reader is None else self._reader.trouble
 
     async def ends(self, timeout: float) -> dict[int, int]:
-        """Ask the broker where each partition ends; raises `BrokerUnavailable` after ``timeout`` seconds."""
-        partitions = [TopicPartition(self.topic, partition) for partition in self._partitions]
-        found = await within(timeout, f"end of {self.topic}", self._consumer.end_offsets(partitions))
-        return {partition.partition: offset for partition, offset in found.items()}
+        """Ask the broker where each partition ends.
+
+        Raises:
+            BrokerUnavailable: no answer came within ``timeout`` seconds.
+            BrokerError: the topic cannot be used; `TopicUnknown` where there is none.
+        """
+        return await ends(self._shared.link, self.topic, self._partitions, timeout)
+
+    @property
+    def _started(self) -> Reader:
+        if self._reader is None:
+            raise BrokerUnavailable(f"reading {self.topic}: the consumer is not started")
+        return self._reader
 
 
 class GroupConsumer:
     """A member of a consumer group that reads one topic and commits by hand.
 
-    aiokafka keeps the membership; it is told to fetch nothing itself.
+    What it commits carries the id of the topic, so that it means nothing for another topic that gets the name later.
 
     Args:
         settings: where the cluster is, and the group's limits.
         client: name of this client, for the broker's logs.
         topic: what to read.
         group: consumer group.
-        on_revoked: called with the partitions that are about to be taken away; it may still commit.
-        on_assigned: called with the partitions that are ours from now on, before anything of them is read.
+        on_revoked: awaited with the partitions that are about to be taken away; it may still commit.
+        on_assigned: awaited with the partitions that are ours from now on, before anything of them is read. No
+            heartbeat is sent meanwhile, so it asks the broker for nothing.
         busy: says in which partitions there is work in hand, which had better not move to another member.
         on_positioned: called before the first record of an assigned partition is returned: with the partition, the
-            offset at which reading begins, and why there. Also called when a partition has to begin anew, because the
-            record to be read next is gone; offsets of before then mean nothing any more (`Start.RESET`).
+            offset at which reading begins, and why there. Also called when a partition has to begin anew; offsets of
+            before then mean nothing any more (`Start.RESET`).
+        link: to share; default: one of its own.
     """
 
     def __init__(
@@ -97,46 +141,53 @@ class GroupConsumer:
         on_assigned: Callable[[frozenset[int]], Awaitable[None]],
         busy: Callable[[], Collection[int]],
         on_positioned: OnPositioned | None = None,
+        link: Link | None = None,
     ) -> None:
         self.topic = topic
+        self.group = group
         self._settings = settings
         self._share = FairShare(busy)
-        self._consumer = AIOKafkaConsumer(
-            **connection(settings, client),
-            group_id=group,
-            partition_assignment_strategy=(self._share,),
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            session_timeout_ms=int(settings.session_timeout * 1000),
-            heartbeat_interval_ms=int(settings.session_timeout * 1000 / 4),
-            max_poll_interval_ms=int(settings.poll_limit * 1000),
-        )
-        self._reader = Reader(
-            settings,
-            client,
-            topic,
-            begin=partial(_beginnings, self._consumer, topic),
-            resume=self.committed,
-            on_positioned=on_positioned,
-        )
+        self._shared = Shared(settings, client, link)
         self._on_revoked = on_revoked
         self._on_assigned = on_assigned
-        self._committing: asyncio.Future[None] | None = None
-
-    @property
-    def positions(self) -> Mapping[int, int]:
-        """The offset of each partition that is read next: whatever lies before it was returned or holds no record.
-
-        So where all records that were returned are done with, this may be committed. Partitions of which it is not
-        known yet where to begin are left out.
-        """
-        return self._reader.positions
+        self._on_positioned = on_positioned
+        self._reader_or_none: Reader | None = None
+        self._membership: Membership | None = None
+        self._owned: frozenset[int] = frozenset()
+        self._last_positions: Mapping[int, int] | None = None
+        self._unsettled_since: float | None = None
+        self._committing: asyncio.Future[bool] | None = None
 
     async def start(self) -> None:
-        """Connect and join the group; partitions come by ``on_assigned``."""
-        await connect(self._settings, self._consumer.start())
+        """Connect and join the group; partitions come by ``on_assigned``.
+
+        Raises:
+            BrokerUnavailable: the cluster does not answer.
+            BrokerError: the topic cannot be read; `TopicUnknown` where there is none.
+        """
+        link = await self._shared.start()
+        self._reader_or_none = Reader(
+            link,
+            self.topic,
+            partition_bytes=self._settings.max_message_bytes,
+            resume=self._resume,
+            on_positioned=self._on_positioned,
+        )
         await self._reader.start()
-        self._subscribe()
+        self._membership = self._join()
+
+    def _join(self) -> Membership:
+        self._unsettled_since = None
+        return Membership(
+            self._shared.link,
+            self.group,
+            self.topic,
+            self._share,
+            session_timeout=self._settings.session_timeout,
+            poll_limit=self._settings.poll_limit,
+            on_revoked=self._revoked,
+            on_assigned=self._assigned,
+        )
 
     def give_up_idle(self) -> None:
         """Ask the group to give others all our partitions but the busy ones, since we are about to leave.
@@ -144,118 +195,189 @@ class GroupConsumer:
         The group shares its partitions anew: ours are revoked, and those that remain are assigned.
         """
         self._share.leaving = True
-        self._subscribe()
-
-    def _subscribe(self) -> None:
-        """Join the group, or join it anew."""
-        self._consumer.subscribe([self.topic], listener=_Listener(self._revoked, self._assigned))
+        if self._membership is not None:
+            self._membership.rejoin()
 
     async def stop(self) -> None:
         """Leave the group and disconnect, within a bound."""
-        leaving = disconnect(f"the member that reads {self.topic}", self._consumer.stop())
-        await asyncio.gather(self._reader.stop(), leaving)
+        membership, self._membership = self._membership, None
+        if self._reader_or_none is not None:
+            await self._reader_or_none.stop()
+        if membership is not None:
+            await membership.close()
+        await self._shared.stop()
+
+    # reading
+
+    @property
+    def positions(self) -> Mapping[int, int]:
+        """The offset of each partition that is read next: whatever lies before it was returned or holds no record.
+
+        So where all records that were returned are done with, this may be committed. Partitions of which it is not
+        known yet where to begin are left out. While partitions are revoked, it is where reading them ended.
+        """
+        if self._last_positions is not None:
+            return self._last_positions
+        return {} if self._reader_or_none is None else self._reader_or_none.positions
+
+    @property
+    def trouble(self) -> str | None:
+        """Why records of some partition cannot be read, in a sentence; None while they can."""
+        return None if self._reader_or_none is None else self._reader_or_none.trouble
 
     async def read(self, limit: int | None) -> list[Record]:
-        """Return up to ``limit`` records of the partitions that are not paused; waits without a bound for one."""
+        """Return up to ``limit`` records of the partitions that are not paused; waits without a bound for one.
+
+        Raises:
+            BrokerUnavailable: something is wrong that may pass; to be called again after a while.
+            TopicUnknown: the topic is gone; once it is there again it is read from its beginning.
+            AuthorizationFailed: the cluster does not allow it; waiting does not help.
+            GroupRefused: the group does not take this member; waiting does not help.
+        """
         while True:
-            await self._show_up()
+            await self._poll_membership()
             records = await self._reader.next(limit)
             if records:
                 return records
 
     async def fetch(self, timeout: float, limit: int | None) -> list[Record]:
-        """Return up to ``limit`` records of the partitions that are not paused; waits up to ``timeout`` seconds."""
-        await self._show_up()
+        """Return up to ``limit`` records; waits up to ``timeout`` seconds for one. Raises as `read`."""
+        await self._poll_membership()
         return await self._reader.fetch(timeout, limit)
 
-    async def _show_up(self) -> None:
-        """Let aiokafka see that we go on reading, for the poll limit, and tell us what is wrong with our membership.
-
-        It is never cancelled but with its task: aiokafka would count us as reading from then on, whatever we do.
-        """
-        try:
-            await self._consumer.getmany()
-        except (KafkaError, ConsumerStoppedError) as error:
-            raise BrokerUnavailable(f"reading {self.topic}: {error or type(error).__name__}") from error
-
     def pause(self, partitions: Iterable[int]) -> None:
-        """Fetch nothing more of these partitions until they are resumed; those not ours are passed over."""
+        """Fetch nothing more of these partitions until they are resumed; those not ours are ignored."""
         self._reader.pause(partitions)
 
     def resume(self, partitions: Iterable[int]) -> None:
-        """Fetch these partitions again; those not ours are passed over."""
+        """Fetch these partitions again; those not ours are ignored."""
         self._reader.resume(partitions)
 
+    @property
+    def _reader(self) -> Reader:
+        if self._reader_or_none is None:
+            raise BrokerUnavailable(f"reading {self.topic}: the consumer is not started")
+        return self._reader_or_none
+
+    async def _poll_membership(self) -> None:
+        """Count as alive in the group, and make the membership anew if it has broken or stalled."""
+        membership = self._membership
+        if membership is None:
+            raise BrokerUnavailable(f"reading {self.topic}: the consumer is not a member of {self.group}")
+        try:
+            membership.poll()
+        except BrokerUnavailable as error:
+            if membership.broken:
+                await self._join_anew(membership, str(error))
+            raise
+        if membership.settled:
+            self._unsettled_since = None
+        elif self._unsettled_since is None:
+            self._unsettled_since = time.monotonic()
+        elif time.monotonic() - self._unsettled_since > STALLED_AFTER:
+            await self._join_anew(membership, f"its partitions were not shared within {STALLED_AFTER:g} s")
+
+    async def _join_anew(self, membership: Membership, reason: str) -> None:
+        log.warning("group %s is joined anew: %s", self.group, reason)
+        self._membership = None
+        await membership.close()
+        if self._owned:
+            await self._revoked(self._owned)
+        self._membership = self._join()
+
+    # committing
+
     async def commit(self, offsets: Mapping[int, int], timeout: float) -> bool:
-        """Commit the offset to read next of each partition.
+        """Commit the offset to read next of each partition; those of a topic that is no more are left out.
 
         Returns:
             False when the group has moved on without us: the partitions are another member's, and so is what follows.
+
+        Raises:
+            BrokerUnavailable: it is not known whether they were committed.
+            AuthorizationFailed: the cluster does not allow it.
         """
-        commits = {TopicPartition(self.topic, partition): offset for partition, offset in offsets.items()}
+        membership = self._membership
+        if membership is None:
+            return False
+        reader = self._reader
+        noted = {
+            partition: (offset, _note(reader.topic_id))
+            for partition, offset in offsets.items()
+            if reader.topic_id_of(partition) == reader.topic_id
+        }
+        if not noted:
+            return True
         try:
             async with asyncio.timeout(timeout):
                 # a commit that was sent cannot be called back, so it is not cancelled, and the next one waits for it
                 while self._committing is not None and not self._committing.done():
                     await asyncio.wait([self._committing])
-                committing = self._committing = asyncio.ensure_future(self._consumer.commit(commits))
+                committing = self._committing = asyncio.ensure_future(_within(timeout, membership.commit(noted)))
                 committing.add_done_callback(_retrieve)
                 await asyncio.wait([committing])
-                committing.result()
-        except (CommitFailedError, IllegalStateError):
-            return False
+                return committing.result()
         except TimeoutError:
             raise BrokerUnavailable(f"committing {self.topic}: no answer within {timeout:g} s") from None
-        except KafkaError as error:
-            raise BrokerUnavailable(f"committing {self.topic}: {error or type(error).__name__}") from error
-        return True
 
     async def committed(self, partitions: Collection[int]) -> dict[int, int | None]:
         """Return the offset that the group has committed in each partition, or None where it has committed nothing.
 
-        They are asked for in one request.
+        They are asked for in one request. What was committed of another topic of the same name counts as nothing.
 
         Raises:
             BrokerUnavailable: no answer came in time.
+            AuthorizationFailed: the cluster does not allow it.
         """
-        wanted = [TopicPartition(self.topic, partition) for partition in partitions]
-        coordinator = self._consumer._coordinator
-        found = await within(
-            ADMIN_TIMEOUT, f"committed offsets of {self.topic}", coordinator.fetch_committed_offsets(wanted)
-        )
-        return {place.partition: found[place].offset if place in found else None for place in wanted}
+        resumed = await self._resume(partitions)
+        return {partition: None if offset == STALE else offset for partition, offset in resumed.items()}
 
-    async def _revoked(self, revoked: Iterable[TopicPartition]) -> None:
+    async def _resume(self, partitions: Collection[int]) -> dict[int, int | None]:
+        membership = self._membership
+        if membership is None:
+            raise BrokerUnavailable(f"committed offsets of {self.topic}: the consumer is not a member of {self.group}")
+        try:
+            async with asyncio.timeout(COMMITTED_BOUND):
+                found = await membership.committed(partitions)
+        except TimeoutError:
+            raise BrokerUnavailable(
+                f"committed offsets of {self.topic}: no answer within {COMMITTED_BOUND:g} s"
+            ) from None
+        current = _note(self._reader.topic_id)
+        resumed: dict[int, int | None] = {}
+        for partition in partitions:
+            offset, note = found.get(partition, (None, ""))
+            stale = note.startswith(_NOTE) and bool(current) and note != current
+            resumed[partition] = STALE if stale else offset
+        return resumed
+
+    # rebalances
+
+    async def _revoked(self, revoked: frozenset[int]) -> None:
+        self._last_positions = dict(self._reader.positions)
         self._reader.assign({})
-        await self._on_revoked(frozenset(tp.partition for tp in revoked))
+        self._owned = frozenset()
+        try:
+            await self._on_revoked(revoked)
+        finally:
+            self._last_positions = None
 
-    async def _assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        self._consumer.pause(*assigned)
-        partitions = frozenset(tp.partition for tp in assigned)
-        await self._on_assigned(partitions)
-        self._reader.assign(dict.fromkeys(partitions))
-
-
-async def _beginnings(consumer: AIOKafkaConsumer, topic: str, partitions: Collection[int]) -> dict[int, int]:
-    """Ask the broker where partitions begin."""
-    asking = consumer.beginning_offsets([TopicPartition(topic, partition) for partition in partitions])
-    found = await within(ADMIN_TIMEOUT, f"beginning of {topic}", asking)
-    return {partition.partition: offset for partition, offset in found.items()}
+    async def _assigned(self, assigned: frozenset[int]) -> None:
+        self._owned = assigned
+        await self._on_assigned(assigned)
+        self._reader.assign(dict.fromkeys(assigned))
 
 
-def _retrieve(committing: asyncio.Future[None]) -> None:
+def _note(topic_id: bytes | None) -> str:
+    return "" if topic_id is None else f"{_NOTE}{topic_id.hex()}"
+
+
+async def _within(seconds: float, committing: Awaitable[bool]) -> bool:
+    async with asyncio.timeout(seconds):
+        return await committing
+
+
+def _retrieve(committing: asyncio.Future[bool]) -> None:
     """Take note of how a commit ended, also when nobody waits for it any more."""
     if not committing.cancelled():
         committing.exception()
-
-
-class _Listener(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has no types
-    def __init__(self, on_revoked: _OnRebalance, on_assigned: _OnRebalance) -> None:
-        self._on_revoked = on_revoked
-        self._on_assigned = on_assigned
-
-    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        await self._on_revoked(revoked)
-
-    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        await self._on_assigned(assigned)

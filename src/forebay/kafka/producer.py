@@ -8,134 +8,120 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Callable, Iterable
-from functools import partial
-from typing import Any, NamedTuple, cast
-
-from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+import re
+import time
+from collections import Counter, deque
+from collections.abc import Iterable
 
 from forebay.errors import BrokerError, BrokerUnavailable, MessageTooLarge, TopicUnknown
-from forebay.kafka.connection import connect, connection, disconnect, within
-from forebay.kafka.records import NAME_ERRORS, Headers
+from forebay.kafka.link import Link, Shared
+from forebay.kafka.outbox import OnDelivery, OnOffset, Outbox, Outgoing
+from forebay.kafka.records import Headers
+from forebay.kafka.sender import Batch, Sender
+from forebay.kafka.sequences import Identity
+from forebay.kafka.wire.building import BatchBuilder
 from forebay.settings import Settings
 
 log = logging.getLogger(__name__)
 
-OnDelivery = Callable[[BrokerError | None], None]
-
-TOGETHER = 8
-"""Records at most that stay together where any partition will do: a batch each would be slow, and all in one batch
+RECORDS_PER_PARTITION = 8
+"""Records at most that go to one partition together where any will do: a batch each would be slow, and all in one batch
 would give a burst to a single consumer."""
-
 BATCH_BYTES = 512 * 1024
 """Bytes at most of a batch, unless a single record has more."""
-
+REQUEST_BYTES = 32 * 1024 * 1024
+"""Bytes of records after which no further batch is added to a request."""
 BUFFER_BYTES = 64 * 1024 * 1024
-"""Bytes of records that may wait for the broker; beyond that nothing more is taken."""
-
-METADATA_BOUND = 10.0
-"""Seconds after which a topic that the cluster answers nothing about counts as unknown."""
+"""Bytes of records that may wait for the broker; beyond that nothing more is taken, unless nothing waits."""
+CAPACITY_BYTES = BUFFER_BYTES // 2
+"""Bytes up to which whoever can wait for capacity is let in; the rest is for those who cannot."""
+START_BOUND = 15.0
+"""Seconds that the producer may take to be known to the cluster."""
+FORGET_AFTER = 300.0
+"""Seconds after which a topic is forgotten to which nothing was produced."""
 
 _RECORD_OVERHEAD = 256
 _HEADER_OVERHEAD = 8
-
-
-def _as_utf8(name: str) -> str:
-    return name.encode("utf-8", NAME_ERRORS).decode("utf-8", "replace")
-
-
-class _Outgoing(NamedTuple):
-    """A record that was handed over, with its size in bytes."""
-
-    key: bytes
-    value: bytes | None
-    headers: list[tuple[str, bytes | None]]
-    on_delivery: OnDelivery | None
-    size: int
-
-
-class _Lane:
-    """What is produced to a topic: to one partition of it, or to any.
-
-    A partition carries one batch at a time; what is handed over meanwhile makes the next one.
-
-    Attributes:
-        waiting: records that no batch has taken yet.
-        in_flight: partitions with a batch under way.
-        scheduled: whether what waits is about to be sent, or the cluster is being asked for the topic.
-    """
-
-    __slots__ = ("_last", "in_flight", "partition", "scheduled", "topic", "waiting")
-
-    def __init__(self, topic: str, partition: int | None) -> None:
-        self.topic = topic
-        self.partition = partition
-        self.waiting: deque[_Outgoing] = deque()
-        self.in_flight: set[int] = set()
-        self.scheduled = False
-        self._last = 0
-
-    def free_partition(self, partitions: int) -> int | None:
-        """Return the partition whose turn it is among those without a batch under way; None while all have one."""
-        if self.partition is not None:
-            return None if self.partition in self.in_flight else self.partition
-        for step in range(1, partitions + 1):
-            candidate = (self._last + step) % partitions
-            if candidate not in self.in_flight:
-                self._last = candidate
-                return candidate
-        return None
+_MOST_CHARACTERS = 249
+_TOPIC_NAME = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,249}\Z")
 
 
 class Producer:
     """An idempotent producer: acknowledged by all in-sync replicas, in order, each record once.
 
-    With idempotence a batch never expires while the broker is away, so whoever waits for an acknowledgement brings a
-    bound.
+    A batch never expires while the broker is away, so whoever waits for an acknowledgement brings a bound.
+
+    Args:
+        settings: where the cluster is, and how large a message may be.
+        client: name of this client, for the broker's logs.
+        link: to share; default: one of its own.
     """
 
-    def __init__(self, settings: Settings, client: str) -> None:
+    def __init__(self, settings: Settings, client: str, *, link: Link | None = None) -> None:
         self._settings = settings
-        self._producer = AIOKafkaProducer(
-            **connection(settings, client),
-            acks="all",
-            enable_idempotence=True,
-            max_request_size=settings.max_message_bytes,
-            max_batch_size=BATCH_BYTES,
-            linger_ms=0,
-        )
+        self._shared = Shared(settings, client, link)
         self._loop = asyncio.get_running_loop()
         self._large = settings.max_message_bytes // 2
-        self._lanes: dict[tuple[str, int | None], _Lane] = {}
+        self._outboxes: dict[tuple[str, int | None], Outbox] = {}
+        self._topics: Counter[str] = Counter()
+        self._ready: dict[Outbox, None] = {}
+        self._scheduled = False
         self._buffered = 0
+        self._reserved = 0
+        self._capacity_waiters: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._empty = asyncio.Event()
         self._empty.set()
-        self._room = asyncio.Event()
-        self._room.set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._sender: Sender | None = None
+        self._stopped = False
 
     async def start(self) -> None:
-        """Connect; raises `BrokerUnavailable` when nobody answers."""
-        await connect(self._settings, self._producer.start())
+        """Connect.
+
+        Raises:
+            BrokerUnavailable: no broker answers in time.
+            AuthorizationFailed: the cluster lets this client produce nothing.
+        """
+        link = await self._shared.start()
+        sender = self._sender = Sender(link, self._ended, self._too_large, self._send_ready)
+        link.listen(self._on_metadata)
+        sender.identify()
+        try:
+            async with asyncio.timeout(START_BOUND):
+                while sender.sequences.fresh is None:
+                    if sender.trouble is not None:
+                        raise sender.trouble
+                    await asyncio.sleep(0.01)
+        except TimeoutError:
+            raise BrokerUnavailable(f"producing: the cluster gave no producer id within {START_BOUND:g} s") from None
 
     async def stop(self, timeout: float = 5.0) -> None:
         """Send what was handed over, for ``timeout`` seconds at the most, then disconnect."""
+        if self._stopped:
+            return
         await self.flush(timeout)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        for lane in self._lanes.values():
-            self._fail(lane, BrokerUnavailable(f"producing to {lane.topic}: the producer stopped"))
-        await disconnect("the producer", self._producer.stop())
+        self._stopped = True
+        if self._sender is not None:
+            self._shared.link.stop_listening(self._on_metadata)
+            for batch in await self._sender.stop():
+                self._ended(batch, BrokerUnavailable(f"producing to {batch.outbox.topic}: the producer stopped"), -1)
+        for outbox in list(self._outboxes.values()):
+            self._fail(outbox, BrokerUnavailable(f"producing to {outbox.topic}: the producer stopped"))
+            self._forget(outbox)
+        await self._shared.stop()
+
+    @property
+    def usable(self) -> bool:
+        """Whether records can be produced, as far as the cluster's rules go; an outage of the broker is no matter."""
+        return not self._stopped and self._sender is not None and self._sender.trouble is None
+
+    # handing records over
 
     def publish(
         self,
         topic: str,
         value: bytes | None,
         *,
-        key: bytes,
+        key: bytes | None,
         headers: Headers = (),
         partition: int | None = None,
         on_delivery: OnDelivery | None = None,
@@ -144,58 +130,104 @@ class Producer:
 
         Without a partition the record goes to one in turn, whatever its key: that balances better than hashing ids and
         costs nothing. ``on_delivery`` is called once: with None when the broker has acknowledged the record, or with
-        the error for which it never will; `TopicUnknown` is one.
+        the error for which it never will: `TopicUnknown` where there is no such topic, `AuthorizationFailed` where the
+        cluster does not allow it, `MessageTooLarge` where the topic takes less than Forebay's settings say.
 
         Raises:
-            MessageTooLarge: the record is larger than the topics take.
-            BrokerUnavailable: too much waits for the broker already.
+            MessageTooLarge: the record is larger than the settings allow.
+            BrokerUnavailable: too much waits for the broker already; `wait_for_capacity` waits until it does not.
         """
-        size = len(key) + len(value or b"") + _RECORD_OVERHEAD
-        if size > self._large:  # only there can what the headers weigh make a difference
-            size += sum(len(name) + len(content or b"") + _HEADER_OVERHEAD for name, content in headers)
+        self._publish(topic, value, key, headers, partition, on_delivery, None)
+
+    def _publish(
+        self,
+        topic: str,
+        value: bytes | None,
+        key: bytes | None,
+        headers: Headers,
+        partition: int | None,
+        on_delivery: OnDelivery | None,
+        on_offset: OnOffset | None,
+    ) -> None:
+        size = self.size_of(value, key=key, headers=headers)
         if size > self._settings.max_message_bytes:
             raise MessageTooLarge(len(value or b""), self._settings.max_message_bytes)
-        if self._buffered + size > BUFFER_BYTES:
+        if self._buffered and self._buffered + self._reserved + size > BUFFER_BYTES:
             raise BrokerUnavailable(f"producing to {topic}: {self._buffered} bytes wait for the broker already")
-        lane = self._lanes.get((topic, partition))
-        if lane is None:
-            lane = self._lanes[topic, partition] = _Lane(topic, partition)
+        if self._stopped or self._sender is None:
+            raise BrokerUnavailable(f"producing to {topic}: the producer is not running")
+        outbox = self._outboxes.get((topic, partition))
+        if outbox is None:
+            if _TOPIC_NAME.match(topic) is None:
+                self._refuse_name(topic, on_delivery)
+                return
+            outbox = self._open(topic, partition)
         if not self._buffered:
             self._empty.clear()
         self._buffered += size
-        if self._buffered > BUFFER_BYTES // 2:
-            self._room.clear()
-        if any(not name.isascii() for name, _ in headers):
-            headers = [(_as_utf8(name), content) for name, content in headers]
-        lane.waiting.append(_Outgoing(key, value, list(headers), on_delivery, size))
-        if not lane.scheduled:
+        outbox.waiting.append(Outgoing(key, value, list(headers), size, on_delivery, on_offset))
+        self._ready[outbox] = None
+        if not self._scheduled:
             # not at once: what is handed over in the same turn of the event loop goes in the same request to the broker
-            lane.scheduled = True
-            self._loop.call_soon(self._send_scheduled, lane)
+            self._scheduled = True
+            self._loop.call_soon(self._send_scheduled)
 
-    async def publish_and_wait(self, topic: str, value: bytes | None, *, key: bytes, headers: Headers = ()) -> None:
-        """Produce one record and wait, without a bound, for its acknowledgement.
+    def _refuse_name(self, topic: str, on_delivery: OnDelivery | None) -> None:
+        shown = topic if len(topic) <= _MOST_CHARACTERS else f"{topic[:_MOST_CHARACTERS]}…"
+        if on_delivery is not None:
+            error = TopicUnknown(f"there is no topic {shown!r}: that is no name of a topic")
+            self._loop.call_soon(on_delivery, error)
+
+    def size_of(self, value: bytes | None, *, key: bytes | None, headers: Headers = ()) -> int:
+        """Return how many bytes a record counts for, at the least."""
+        size = len(key or b"") + len(value or b"") + _RECORD_OVERHEAD
+        if size > self._large:  # only there can what the headers weigh make a difference
+            size += sum(len(name) + len(content or b"") + _HEADER_OVERHEAD for name, content in headers)
+        return size
+
+    async def publish_and_wait(
+        self,
+        topic: str,
+        value: bytes | None,
+        *,
+        key: bytes | None,
+        headers: Headers = (),
+        partition: int | None = None,
+    ) -> int:
+        """Produce one record, wait without a bound for its acknowledgement, and return its offset.
+
+        It waits, too, while too much waits for the broker.
 
         Raises:
+            MessageTooLarge: the record is larger than the settings allow.
             BrokerError: it never will be acknowledged.
         """
-        delivered: asyncio.Future[None] = self._loop.create_future()
+        await self.wait_for_capacity(self.size_of(value, key=key, headers=headers))
+        delivered: asyncio.Future[int] = self._loop.create_future()
 
         def on_delivery(error: BrokerError | None) -> None:
-            if not delivered.done():
-                delivered.set_exception(error) if error else delivered.set_result(None)
+            if error is not None and not delivered.done():
+                delivered.set_exception(error)
 
-        self.publish(topic, value, key=key, headers=headers, on_delivery=on_delivery)
-        await delivered
+        def on_offset(offset: int) -> None:
+            if not delivered.done():
+                delivered.set_result(offset)
+
+        self._publish(topic, value, key, headers, partition, on_delivery, on_offset)
+        return await delivered
 
     async def send_and_wait(self, topic: str, value: bytes | None, *, key: bytes, timeout: float) -> int:
         """Produce one record to partition 0 and return its offset.
 
         Raises:
             BrokerUnavailable: it was not acknowledged within ``timeout`` seconds.
+            BrokerError: it never will be.
         """
-        sending = self._producer.send_and_wait(topic, value, key=key, partition=0)
-        return cast(int, (await within(timeout, f"producing to {topic}", sending)).offset)
+        try:
+            async with asyncio.timeout(timeout):
+                return await self.publish_and_wait(topic, value, key=key, partition=0)
+        except TimeoutError:
+            raise BrokerUnavailable(f"producing to {topic}: the broker did not answer within {timeout:g} s") from None
 
     async def flush(self, timeout: float) -> None:
         """Wait until everything handed over is acknowledged, or for ``timeout`` seconds."""
@@ -205,116 +237,177 @@ class Producer:
         except TimeoutError:
             log.warning("records were not acknowledged within %g s", timeout)
 
-    def has_topic(self, topic: str) -> bool:
-        """Whether the topic's metadata is at hand."""
-        return self._partitions(topic) > 0
+    # capacity
 
     @property
     def backpressured(self) -> bool:
         """Whether so much waits for the broker that a caller who can should use `wait_for_capacity`."""
-        return not self._room.is_set()
+        return bool(self._capacity_waiters) or self._buffered + self._reserved > CAPACITY_BYTES
 
-    async def wait_for_capacity(self) -> None:
-        """Wait until less than half of what may wait for the broker does."""
-        await self._room.wait()
+    async def wait_for_capacity(self, size: int = 0) -> None:
+        """Wait until a record of ``size`` bytes will be taken; callers are let in one after the other.
 
-    def _partitions(self, topic: str) -> int:
-        return len(self._producer.client.cluster.partitions_for_topic(topic) or ())
-
-    def _own(self, coroutine: Any) -> None:
-        task = self._loop.create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    def _send_scheduled(self, lane: _Lane) -> None:
-        lane.scheduled = False
-        self._send(lane)
-
-    def _send(self, lane: _Lane) -> None:
-        """Send what waits, in as many batches as there are partitions free for one."""
-        partitions = self._partitions(lane.topic)
-        if not partitions:
-            lane.scheduled = True
-            self._own(self._look_up(lane))
-            return
-        limit = TOGETHER if lane.partition is None else None
-        while lane.waiting and (partition := lane.free_partition(partitions)) is not None:
-            batch = self._producer.create_batch()
-            records: list[_Outgoing] = []
-            while lane.waiting and len(records) != limit:
-                record = lane.waiting[0]
-                if batch.append(timestamp=None, key=record.key, value=record.value, headers=record.headers) is None:
-                    break
-                records.append(lane.waiting.popleft())
-            batch.close()
-            lane.in_flight.add(partition)
-            self._submit(lane, partition, batch, records)
-
-    async def _look_up(self, lane: _Lane) -> None:
-        """Ask the cluster for a topic, while the other lanes go on; while the cluster is away, go on asking."""
-        while not self._partitions(lane.topic):
-            try:
-                async with asyncio.timeout(METADATA_BOUND):
-                    await self._producer.partitions_for(lane.topic)
-            except (TimeoutError, KafkaError) as error:
-                if await self._producer.client.force_metadata_update():
-                    lane.scheduled = False
-                    self._fail(lane, TopicUnknown(f"there is no topic {lane.topic} ({error or 'no answer'})"))
-                    return
-        self._send_scheduled(lane)
-
-    def _submit(self, lane: _Lane, partition: int, batch: Any, records: list[_Outgoing]) -> None:
-        """Hand a batch to the client, which sends it in the next turn of the event loop.
-
-        The client's coroutine has nothing to wait for: the topic is known, and no other batch of the partition is under
-        way. So one step takes it to its end, and a task, with its turn of the event loop, is spared.
+        The record is to be handed over at once when this returns, without waiting for anything else before.
         """
-        submitting = self._producer.send_batch(batch, lane.topic, partition=partition)
+        if not self._capacity_waiters and self._has_capacity(size):
+            return
+        admitted: asyncio.Future[None] = self._loop.create_future()
+        self._capacity_waiters.append((size, admitted))
         try:
-            submitting.send(None)
-        except StopIteration as submitted:
-            sent: asyncio.Future[Any] = submitted.value
-            sent.add_done_callback(partial(self._delivered, lane, partition, records))
-        except KafkaError as error:
-            self._end(lane, partition, records, f"{error or type(error).__name__}")
-        else:
-            submitting.close()
-            self._own(self._submit_later(lane, partition, batch, records))
+            await admitted
+        finally:
+            if admitted.done() and not admitted.cancelled():
+                self._reserved -= size
+            self._loop.call_soon(self._admit)  # once the record is handed over that this capacity is for
 
-    async def _submit_later(self, lane: _Lane, partition: int, batch: Any, records: list[_Outgoing]) -> None:
-        """Hand a batch to the client where it has to wait after all: the topic was lost from its metadata just now."""
-        try:
-            async with asyncio.timeout(METADATA_BOUND):
-                sent = await self._producer.send_batch(batch, lane.topic, partition=partition)
-        except (TimeoutError, KafkaError) as error:
-            self._end(lane, partition, records, f"{error or 'no answer'}")
-        else:
-            sent.add_done_callback(partial(self._delivered, lane, partition, records))
+    def _has_capacity(self, size: int) -> bool:
+        taken = self._buffered + self._reserved
+        return not taken or taken + size <= CAPACITY_BYTES
 
-    def _delivered(self, lane: _Lane, partition: int, records: list[_Outgoing], sent: asyncio.Future[Any]) -> None:
-        if sent.cancelled():
-            self._end(lane, partition, records, "the producer stopped")
-        else:
-            error = sent.exception()
-            self._end(lane, partition, records, f"{error or type(error).__name__}" if error is not None else None)
+    def _admit(self) -> None:
+        """Let in those who wait, as far as there is capacity, the first first."""
+        while self._capacity_waiters:
+            size, admitted = self._capacity_waiters[0]
+            if not admitted.done():
+                if not self._has_capacity(size):
+                    return
+                self._reserved += size
+                admitted.set_result(None)
+            self._capacity_waiters.popleft()
 
-    def _end(self, lane: _Lane, partition: int, records: list[_Outgoing], failure: str | None) -> None:
+    # outboxes
+
+    def _open(self, topic: str, partition: int | None) -> Outbox:
+        outbox = self._outboxes[topic, partition] = Outbox(topic, partition, time.monotonic())
+        self._topics[topic] += 1
+        self._shared.link.watch(topic)
+        return outbox
+
+    def _forget(self, outbox: Outbox) -> None:
+        """Let go of an outbox in which nothing is left, and with the last of its topic of the topic."""
+        topic = outbox.topic
+        if self._outboxes.pop((topic, outbox.partition), None) is None:
+            return
+        self._ready.pop(outbox, None)
+        self._shared.link.unwatch(topic)
+        self._topics[topic] -= 1
+        if not self._topics[topic]:
+            del self._topics[topic]
+            if self._sender is not None:
+                self._sender.sequences.forget_topic(topic)
+
+    def _on_metadata(self) -> None:
+        """Give up what waits in vain, and forget topics that are not used any more."""
+        now = time.monotonic()
+        for outbox in list(self._outboxes.values()):
+            if outbox.waiting and (trouble := self._trouble_with(outbox)) is not None:
+                self._fail(outbox, trouble)
+            if (
+                not outbox.waiting
+                and not outbox.in_flight
+                and (now - outbox.used > FORGET_AFTER or self._trouble_with(outbox) is not None)
+            ):
+                self._forget(outbox)
+        self._send_ready()
+
+    def _trouble_with(self, outbox: Outbox) -> BrokerError | None:
+        if self._sender is not None and self._sender.trouble is not None:
+            return self._sender.trouble
+        partitions = self._shared.link.partitions(outbox.topic)
+        if outbox.partition is not None and 0 < partitions <= outbox.partition:
+            return TopicUnknown(f"{outbox.topic} has {partitions} partitions, and no partition {outbox.partition}")
+        return self._shared.link.trouble_with(outbox.topic)
+
+    # sending
+
+    def _send_scheduled(self) -> None:
+        self._scheduled = False
+        self._send_ready()
+
+    def _send_ready(self) -> None:
+        """Make batches of what waits, for the leaders that are free, and send them."""
+        sender = self._sender
+        if sender is None or self._stopped:
+            return
+        by_leader: dict[int, list[Batch]] = {}
+        for outbox in list(self._ready):
+            self._fill(sender, outbox, by_leader)
+            if not outbox.waiting:
+                self._ready.pop(outbox, None)
+        sender.send(by_leader)
+
+    def _fill(self, sender: Sender, outbox: Outbox, by_leader: dict[int, list[Batch]]) -> None:
+        """Put what waits in an outbox in batches, one for each partition that is free."""
+        link = self._shared.link
+        topic = link.topic(outbox.topic)
+        if topic is None or sender.trouble is not None:
+            if (trouble := self._trouble_with(outbox)) is not None:
+                self._fail(outbox, trouble)
+                self._forget(outbox)
+            return
+        leaders = topic.leaders
+        if outbox.partition is not None and outbox.partition >= len(leaders):
+            link.request_refresh()  # it may have been added
+            return
+        while outbox.waiting:
+            partition = outbox.next_partition(leaders, sender.is_free)
+            if partition is None:
+                return
+            place = (outbox.topic, partition)
+            numbers = sender.sequences.next(place)
+            if numbers is None:
+                sender.identify()
+                return
+            batches = by_leader.setdefault(leaders[partition], [])
+            if sum(len(batch.content) for batch in batches) > REQUEST_BYTES:
+                return
+            batches.append(self._batch(outbox, partition, *numbers))
+            sender.sequences.took(place, len(batches[-1].records))
+
+    def _batch(self, outbox: Outbox, partition: int, identity: Identity, first: int) -> Batch:
+        limit = RECORDS_PER_PARTITION if outbox.partition is None else len(outbox.waiting)
+        if outbox.one_by_one:
+            outbox.one_by_one -= 1
+            limit = 1
+        builder = BatchBuilder(BATCH_BYTES)
+        records: list[Outgoing] = []
+        while outbox.waiting and len(records) < limit:
+            record = outbox.waiting[0]
+            if not builder.add(record.key, record.value, record.headers):
+                break
+            records.append(outbox.waiting.popleft())
+        outbox.in_flight.add(partition)
+        outbox.used = time.monotonic()
+        return Batch(outbox, partition, records, builder.build(*identity, first), identity, first)
+
+    def _ended(self, batch: Batch, error: BrokerError | None, offset: int) -> None:
         """Tell what became of a batch, and send what came meanwhile."""
-        lane.in_flight.discard(partition)
-        self._settle(records, BrokerUnavailable(f"producing to {lane.topic}: {failure}") if failure else None)
-        if lane.waiting and not lane.scheduled:
-            self._send(lane)
+        batch.outbox.in_flight.discard(batch.partition)
+        if batch.outbox.waiting:
+            self._ready[batch.outbox] = None
+        self._settle(batch.records, error, offset)
 
-    def _fail(self, lane: _Lane, error: BrokerError) -> None:
-        waiting, lane.waiting = lane.waiting, deque()
-        self._settle(waiting, error)
+    def _too_large(self, batch: Batch) -> None:
+        """Send the records of a batch again, each by itself."""
+        outbox = batch.outbox
+        outbox.in_flight.discard(batch.partition)
+        outbox.waiting.extendleft(reversed(batch.records))
+        outbox.one_by_one += len(batch.records)
+        self._ready[outbox] = None
 
-    def _settle(self, records: Iterable[_Outgoing], error: BrokerError | None) -> None:
-        for record in records:
+    def _fail(self, outbox: Outbox, error: BrokerError) -> None:
+        waiting, outbox.waiting = outbox.waiting, deque()
+        self._ready.pop(outbox, None)
+        self._settle(waiting, error, -1)
+
+    def _settle(self, records: Iterable[Outgoing], error: BrokerError | None, offset: int) -> None:
+        for number, record in enumerate(records):
             self._buffered -= record.size
             if record.on_delivery is not None:
                 record.on_delivery(error)
-        if self._buffered <= BUFFER_BYTES // 2:
-            self._room.set()
+            if error is None and record.on_offset is not None:
+                record.on_offset(offset + number if offset >= 0 else -1)
+        if self._capacity_waiters:
+            self._admit()
         if not self._buffered:
             self._empty.set()

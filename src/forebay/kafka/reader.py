@@ -9,26 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from enum import Enum
-from typing import Any
 
-from aiokafka import TopicPartition
-from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import (
-    KafkaError,
-    LeaderNotAvailableError,
-    OffsetOutOfRangeError,
-    for_code,
-)
-from aiokafka.protocol.fetch import FetchRequest
-
-from forebay.errors import BrokerError, BrokerUnavailable, RecordsUnreadable
-from forebay.kafka.arrivals import Lull
-from forebay.kafka.connection import ADMIN_TIMEOUT, connect, connection, disconnect, within
+from forebay.errors import AuthorizationFailed, BrokerError, BrokerUnavailable, RecordsUnreadable
+from forebay.kafka.arrivals import BoundedEvent
+from forebay.kafka.link import REQUEST_BOUND, Link
+from forebay.kafka.offsets import beginnings
 from forebay.kafka.records import Record
+from forebay.kafka.wire import codes
 from forebay.kafka.wire.batches import Fetched
-from forebay.settings import Settings
+from forebay.kafka.wire.connections import Unreachable
+from forebay.kafka.wire.fetch import Answer, FetchRequest, Wanted, answers_of
+from forebay.kafka.wire.metadata import NO_LEADER
 
 log = logging.getLogger(__name__)
 
@@ -36,18 +30,28 @@ LONG_POLL = 0.5
 """Seconds that a broker may keep a request while it has no record."""
 RESPONSE_BYTES = 50 * 1024 * 1024
 """Bytes at most of one response, unless its first batch has more."""
-REQUEST_BOUND = 15.0
-"""Seconds after which a connection without an answer counts as dead."""
-PATIENCE = 1.0
+EMPTY_AFTER = 1.0
 """Seconds after which `Reader.next` returns with nothing, so that its caller can see to other things."""
+POSITION_BOUND = 15.0
+"""Seconds that finding out where to begin may take."""
 BACK_OFF = 0.1
-"""Seconds without a request to a broker after one that failed."""
+"""Seconds without a request for a partition, or to a broker, after one that failed."""
+UNREADABLE_BACK_OFF = 1.0
+"""Seconds after which records that cannot be read are asked for again: they may have been damaged on the way."""
 
-_READ_COMMITTED = 1
-_NO_LEADER = -1
+_TOPIC_CHANGED = (codes.UNKNOWN_TOPIC, codes.UNKNOWN_TOPIC_ID, codes.INCONSISTENT_TOPIC_ID)
+_LEADER_CHANGES = (
+    codes.LEADER_NOT_AVAILABLE,
+    codes.NOT_LEADER,
+    codes.FENCED_LEADER_EPOCH,
+    codes.UNKNOWN_LEADER_EPOCH,
+    codes.OFFSET_NOT_AVAILABLE,
+)
 
-Locate = Callable[[Collection[int]], Awaitable[Mapping[int, int]]]
-Resume = Callable[[Collection[int]], Awaitable[Mapping[int, int | None]]]
+STALE = -1
+"""In place of an offset: it was of a topic of the same name that is no more."""
+
+Locate = Callable[[Collection[int]], Awaitable[Mapping[int, int | None]]]
 OnPositioned = Callable[[int, int, "Start"], None]
 """Is told that reading of a partition begins, or begins anew, at an offset, and why there; no record comes before."""
 
@@ -57,64 +61,83 @@ class Start(Enum):
 
     COMMITTED = "it is what the group has committed"
     UNCOMMITTED = "it is the beginning, since the group has committed nothing of the partition"
-    RESET = "it is the beginning, since what was to be read next is gone; offsets from before mean nothing any more"
+    RESET = "offsets from before mean nothing any more: the record to be read next is gone, or the topic is another one"
 
 
 class Reader:
     """Reads partitions of one topic, each from where it is told to.
 
+    Where the topic is deleted and created again, each partition is read from its beginning.
+
     Args:
-        settings: where the cluster is.
-        client: name of this client, for the broker's logs.
+        link: to the cluster; started by the caller.
         topic: what to read.
-        begin: says where partitions begin; asked where the record that was to be read is gone.
-        resume: says where to go on in partitions that were assigned without an offset, or None for where they begin;
-            default: where they begin.
+        partition_bytes: how much of a partition to ask for at once.
+        resume: says where to go on in partitions that were assigned without an offset: None for where they begin, and
+            `STALE` for the same where an offset is known that means nothing any more; default: where they begin.
         on_positioned: told where reading of a partition begins that was assigned without an offset, or whose next
             record is gone.
     """
 
     def __init__(
         self,
-        settings: Settings,
-        client: str,
+        link: Link,
         topic: str,
         *,
-        begin: Locate,
-        resume: Resume | None = None,
+        partition_bytes: int,
+        resume: Locate | None = None,
         on_positioned: OnPositioned | None = None,
     ) -> None:
         self.topic = topic
-        self._settings = settings
-        self._client = AIOKafkaClient(**connection(settings, client), request_timeout_ms=int(REQUEST_BOUND * 1000))
-        self._partition_bytes = settings.max_message_bytes
-        self._begin = begin
+        self._link = link
+        self._lane = link.new_lane("fetch")
+        self._partition_bytes = partition_bytes
         self._resume = resume
         self._on_positioned = on_positioned
         self._loop = asyncio.get_running_loop()
+        self._topic_id: bytes | None = None
+        self._positioned_in: dict[int, bytes | None] = {}
         self._positions: dict[int, int] = {}
         self._unplaced: dict[int, Start] = {}
         self._paused: frozenset[int] = frozenset()
         self._fetched: dict[int, Fetched] = {}
-        self._under_way: dict[int, asyncio.Task[None]] = {}
-        self._answer = Lull(PATIENCE)
-        self._troubled: set[int] = set()
+        self._under_way: dict[int, tuple[asyncio.Task[None], list[Wanted]]] = {}
+        self._not_before: dict[int, float] = {}
+        self._trouble: dict[int, str] = {}
+        self._fatal: BrokerError | None = None
+        self._answer = BoundedEvent(EMPTY_AFTER)
+        self._failing: set[int] = set()
         self._stopped = False
+        link.watch(topic)
+        link.listen(self._on_metadata)
 
     async def start(self) -> None:
-        """Connect; raises `BrokerUnavailable` when nobody answers."""
-        await connect(self._settings, self._client.bootstrap())
-        await within(ADMIN_TIMEOUT, f"looking up {self.topic}", self._client.set_topics([self.topic]))
+        """Find the topic.
+
+        Raises:
+            BrokerUnavailable: no broker answers in time.
+            BrokerError: the topic cannot be read; `TopicUnknown` where there is none.
+        """
+        try:
+            async with asyncio.timeout(POSITION_BOUND):
+                await self._link.find(self.topic)
+        except TimeoutError:
+            raise BrokerUnavailable(f"looking up {self.topic}: no answer within {POSITION_BOUND:g} s") from None
+        self._on_metadata()
 
     async def stop(self) -> None:
-        """Disconnect, within a bound; whoever waits for records gets a `BrokerUnavailable`."""
+        """Close the reader's connections; whoever waits for records gets a `BrokerUnavailable`."""
+        if self._stopped:
+            return
         self._stopped = True
-        self._answer.end()
-        tasks = list(self._under_way.values())
+        self._link.stop_listening(self._on_metadata)
+        self._link.unwatch(self.topic)
+        self._answer.set()
+        tasks = [task for task, _ in self._under_way.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await disconnect(f"the reader of {self.topic}", self._client.close())
+        await self._link.close_lane(self._lane)
 
     @property
     def positions(self) -> Mapping[int, int]:
@@ -125,6 +148,20 @@ class Reader:
         """
         return self._positions
 
+    @property
+    def topic_id(self) -> bytes | None:
+        """Which of the topics of this name is read; None where the cluster does not tell."""
+        return self._topic_id
+
+    def topic_id_of(self, partition: int) -> bytes | None:
+        """Which of the topics of this name the partition's offsets were of, when reading of it last began."""
+        return self._positioned_in.get(partition, self._topic_id)
+
+    @property
+    def trouble(self) -> str | None:
+        """Why some partition cannot be read, in a sentence; None while all can."""
+        return next(iter(self._trouble.values()), None)
+
     def assign(self, positions: Mapping[int, int | None]) -> None:
         """Read these partitions from now on and no others: from these offsets, or from where each is to be resumed."""
         self._positions = {partition: offset for partition, offset in positions.items() if offset is not None}
@@ -132,7 +169,9 @@ class Reader:
         self._unplaced = {partition: start for partition, offset in positions.items() if offset is None}
         self._paused = frozenset()
         self._fetched.clear()
-        self._answer.end()
+        self._not_before.clear()
+        self._trouble.clear()
+        self._answer.set()
 
     def pause(self, partitions: Iterable[int]) -> None:
         """Return nothing more of these partitions until they are resumed, and do not ask for it."""
@@ -141,7 +180,7 @@ class Reader:
     def resume(self, partitions: Iterable[int]) -> None:
         """Read these partitions again."""
         self._paused = self._paused.difference(partitions)
-        self._answer.end()
+        self._answer.set()
 
     async def next(self, limit: int | None = None) -> list[Record]:
         """Return up to ``limit`` records, in order within each partition; none if none came for a while.
@@ -150,11 +189,14 @@ class Reader:
         awaited by one task at a time.
 
         Raises:
-            BrokerError: a batch cannot be read, it cannot be found out where to begin, or the reader has stopped. A
-                broker that is away is no error: it is asked again.
+            TopicUnknown: the topic is gone; it is read from its beginning once it is there again.
+            AuthorizationFailed: the cluster does not allow to read it.
+            BrokerError: it cannot be found out where to begin, or the reader has stopped. A broker that is away is no
+                error: it is asked again. Records that cannot be read are none either, see `trouble`.
         """
         records = self._take(limit)
         if not records:
+            self._check()
             if self._unplaced:
                 await self._place()
             self._ask()
@@ -172,6 +214,13 @@ class Reader:
         except TimeoutError:
             return []
 
+    def _check(self) -> None:
+        fatal, self._fatal = self._fatal, None
+        if fatal is None and (fatal := self._link.trouble_with(self.topic)) is not None:
+            self._link.request_refresh()
+        if fatal is not None:
+            raise fatal
+
     def _take(self, limit: int | None) -> list[Record]:
         if self._stopped:
             raise BrokerUnavailable(f"reading {self.topic}: the reader has stopped")
@@ -180,18 +229,34 @@ class Reader:
             fetched = self._fetched[partition]
             try:
                 fetched.take(limit, records)
-            except RecordsUnreadable:
-                del self._fetched[partition]  # it is fetched again: what is wrong with it may have been so on the way
-                if not records:
-                    raise
-            finally:
-                del self._positions[partition]  # to the end of the line, for the sake of the others
-                self._positions[partition] = fetched.position
-            if fetched.exhausted:
+            except RecordsUnreadable as error:
                 del self._fetched[partition]
+                self._cannot_read(partition, str(error))
+            else:
+                if fetched.exhausted:
+                    del self._fetched[partition]
+                self._can_read(partition)
+            del self._positions[partition]  # to the end of the line, for the sake of the others
+            self._positions[partition] = fetched.position
             if limit is not None and len(records) >= limit:
                 break
         return records
+
+    def _cannot_read(self, partition: int, reason: str) -> None:
+        if self._trouble.get(partition) != reason:
+            log.error("%s; it is tried again, and the other partitions are read on", reason)
+            self._trouble[partition] = reason
+        self._wait_before_asking(partition, UNREADABLE_BACK_OFF)
+
+    def _can_read(self, partition: int) -> None:
+        if self._trouble and self._trouble.pop(partition, None) is not None:
+            log.info("%s/%d is read again", self.topic, partition)
+
+    def _wait_before_asking(self, partition: int, seconds: float) -> None:
+        self._not_before[partition] = time.monotonic() + seconds
+        self._loop.call_later(seconds, self._answer.set)
+
+    # where to begin
 
     async def _place(self) -> None:
         """Find out where to read partitions of which that is not known."""
@@ -203,12 +268,14 @@ class Reader:
                 for partition, offset in (await self._resume(asked)).items():
                     if offset is None:
                         unplaced[partition] = Start.UNCOMMITTED
+                    elif offset == STALE:
+                        unplaced[partition] = Start.RESET
                     else:
                         found[partition] = (offset, Start.COMMITTED)
             asked = [partition for partition, start in unplaced.items() if start is not Start.COMMITTED]
             if asked:
-                for partition, offset in (await self._begin(asked)).items():
-                    found[partition] = (offset, unplaced[partition])
+                for partition, begin in (await beginnings(self._link, self.topic, asked, POSITION_BOUND)).items():
+                    found[partition] = (begin, unplaced[partition])
         except BrokerError:
             if self._unplaced is unplaced:
                 raise
@@ -217,63 +284,114 @@ class Reader:
         for partition, (offset, start) in found.items():
             del unplaced[partition]
             self._positions[partition] = offset
+            if self._positioned_in.setdefault(partition, self._topic_id) != self._topic_id:
+                self._positioned_in[partition] = self._topic_id
+                start = Start.RESET
             if self._on_positioned is not None:
                 self._on_positioned(partition, offset, start)
 
+    def _reset(self, partitions: Iterable[int]) -> None:
+        """Read partitions from their beginning, since what was to be read next is gone."""
+        self._unplaced = dict(self._unplaced)  # whatever is being found out for the others is found out again
+        for partition in partitions:
+            self._positions.pop(partition, None)
+            self._fetched.pop(partition, None)
+            self._trouble.pop(partition, None)
+            self._unplaced[partition] = Start.RESET
+
+    def _on_metadata(self) -> None:
+        """Notice that the topic was deleted and created again, and give up requests to whoever leads no more."""
+        topic = self._link.topic(self.topic)
+        if topic is None:
+            return
+        if topic.id != self._topic_id:
+            if self._topic_id is not None:
+                log.warning("%s was deleted and created again; it is read from its beginning", self.topic)
+                self._reset(list(self._positions))
+                self._give_up(list(self._under_way))
+            self._topic_id = topic.id
+        self._give_up(
+            [
+                leader
+                for leader, (_, wanted) in self._under_way.items()
+                if all(self._link.leader(self.topic, one.partition) != leader for one in wanted)
+            ]
+        )
+
+    def _give_up(self, leaders: Iterable[int]) -> None:
+        for leader in leaders:
+            if leader != NO_LEADER:
+                self._under_way[leader][0].cancel()
+                self._link.drop(leader, self._lane)
+
+    # fetching
+
     def _ask(self) -> None:
         """Send a request to each leader that none is under way to, for what has not arrived yet of its partitions."""
-        wanted: dict[int, list[tuple[int, int, int]]] = {}
+        wanted: dict[int, list[Wanted]] = {}
+        now = time.monotonic() if self._not_before else 0.0
         for partition, position in self._positions.items():
-            if not (partition in self._fetched or partition in self._paused or partition in self._unplaced):
-                leader = self._client.cluster.leader_for_partition(TopicPartition(self.topic, partition))
-                asked = wanted.setdefault(_NO_LEADER if leader is None else leader, [])
-                asked.append((partition, position, self._partition_bytes))
-        for leader, partitions in wanted.items():
+            if partition in self._fetched or partition in self._paused or partition in self._unplaced:
+                continue
+            if self._not_before:
+                if self._not_before.get(partition, 0.0) > now:
+                    continue
+                self._not_before.pop(partition, None)
+            leader = self._link.leader(self.topic, partition)
+            if leader == NO_LEADER and 0 < (count := self._link.partitions(self.topic)) <= partition:
+                self._cannot_read(partition, f"{self.topic} has {count} partitions, and no partition {partition}")
+                continue
+            wanted.setdefault(leader, []).append(Wanted(partition, position, self._partition_bytes))
+        for leader, some in wanted.items():
             if leader not in self._under_way:
-                self._under_way[leader] = self._loop.create_task(self._fetch(leader, partitions))
+                self._under_way[leader] = (self._loop.create_task(self._fetch(leader, some)), some)
 
-    async def _fetch(self, leader: int, partitions: list[tuple[int, int, int]]) -> None:
+    async def _fetch(self, leader: int, wanted: list[Wanted]) -> None:
         """Make one request, and see to it that the next one fares better if it fails."""
         try:
-            if leader == _NO_LEADER:
-                raise LeaderNotAvailableError
-            request = FetchRequest(
-                int(LONG_POLL * 1000), 1, RESPONSE_BYTES, _READ_COMMITTED, [(self.topic, partitions)]
-            )
-            self._take_in(await self._client.send(leader, request), partitions)
-            if leader in self._troubled:
+            if leader == NO_LEADER:
+                raise Unreachable("some of its partitions have no leader")
+            request = FetchRequest(self.topic, self._topic_id, wanted, wait=LONG_POLL, most_bytes=RESPONSE_BYTES)
+            code, answers = answers_of(await self._link.send(leader, request, self._lane, REQUEST_BOUND))
+            if code in _TOPIC_CHANGED:
+                self._link.request_refresh()
+            elif code:
+                raise Unreachable(codes.name_of(code))
+            self._take_in(answers, wanted)
+            if leader in self._failing:
                 log.info("%s is read again from broker %d", self.topic, leader)
-                self._troubled -= {leader, _NO_LEADER}
-        except (KafkaError, OSError) as error:
-            self._answer.end()
-            if leader not in self._troubled:
-                log.warning("%s cannot be read, and is tried again: %s", self.topic, error or type(error).__name__)
-                self._troubled.add(leader)
-            self._client.force_metadata_update()
+                self._failing -= {leader, NO_LEADER}
+        except Unreachable as error:
+            self._answer.set()
+            if leader not in self._failing:
+                log.warning("%s cannot be read, and is tried again: %s", self.topic, error)
+                self._failing.add(leader)
+            self._link.request_refresh()
             await asyncio.sleep(BACK_OFF)
         finally:
             del self._under_way[leader]
-            self._answer.end()
+            self._answer.set()
 
-    def _take_in(self, response: Any, partitions: list[tuple[int, int, int]]) -> None:
-        """Keep what a response brings; raises what is wrong with one of its partitions."""
-        asked = {partition: offset for partition, offset, _ in partitions}
-        trouble: KafkaError | None = None
-        aborted_place = 4 if response.API_VERSION == 4 else 5
-        for _, answered in response.topics:
-            for answer in answered:
-                partition, code, content = answer[0], answer[1], answer[-1]
-                offset = asked[partition]
-                if self._positions.get(partition) != offset:
-                    continue  # it was taken away meanwhile, or set elsewhere
-                if code == 0:
-                    if content:
-                        aborted = answer[aborted_place] or ()
-                        self._fetched[partition] = Fetched(self.topic, partition, offset, content, aborted)
-                elif (error := for_code(code)) is OffsetOutOfRangeError:
-                    log.warning("%s/%d: offset %d is gone, or not there yet", self.topic, partition, offset)
-                    self._unplaced[partition] = Start.RESET
+    def _take_in(self, answers: Iterable[Answer], wanted: Iterable[Wanted]) -> None:
+        """Keep what a response brings."""
+        asked = {one.partition: one.offset for one in wanted}
+        for partition, code, aborted, content in answers:
+            offset = asked[partition]
+            if self._positions.get(partition) != offset:
+                continue  # it was taken away meanwhile, or set elsewhere
+            if code == codes.NONE:
+                if content:
+                    self._fetched[partition] = Fetched(self.topic, partition, offset, content, aborted)
                 else:
-                    trouble = error()
-        if trouble is not None:
-            raise trouble
+                    self._can_read(partition)
+            elif code == codes.OFFSET_OUT_OF_RANGE:
+                log.warning("%s/%d: offset %d is gone, or not there yet", self.topic, partition, offset)
+                self._reset([partition])
+            elif code == codes.TOPIC_AUTHORIZATION_FAILED:
+                self._fatal = AuthorizationFailed("topic", self.topic, "Read")
+            else:
+                self._link.request_refresh()
+                self._wait_before_asking(partition, BACK_OFF)
+                if code not in _TOPIC_CHANGED and code not in _LEADER_CHANGES:
+                    place = f"{self.topic}/{partition} from offset {offset}"
+                    self._cannot_read(partition, f"the records of {place} cannot be read: {codes.name_of(code)}")

@@ -7,15 +7,8 @@ robin deals everything out anew whenever somebody comes or goes. Whoever is abou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-
-import msgspec
-from aiokafka.cluster import ClusterMetadata
-from aiokafka.coordinator.assignors.abstract import AbstractPartitionAssignor
-from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, ConsumerProtocolMemberMetadata
-
-_VERSION = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,52 +61,3 @@ def share(partitions: Iterable[int], claims: Mapping[str, Claim]) -> dict[str, l
     for member in staying:
         grant(member, sorted(free))
     return {member: sorted(granted) for member, granted in shares.items()}
-
-
-class FairShare(AbstractPartitionAssignor):  # type: ignore[misc] # aiokafka has no types
-    """The sharing of one topic, as aiokafka asks for it: an object for each consumer, since it remembers.
-
-    Args:
-        busy: says in which partitions this member has work in hand.
-
-    Attributes:
-        leaving: whether this member wants nothing but those.
-    """
-
-    name = "forebay-fair-share"
-
-    def __init__(self, busy: Callable[[], Collection[int]]) -> None:
-        self._busy = busy
-        self.leaving = False
-        self._owned: list[int] = []
-
-    def metadata(self, topics: Iterable[str]) -> ConsumerProtocolMemberMetadata:
-        """Say what this member would like to keep."""
-        claim = Claim(sorted(self._busy()), self._owned, self.leaving)
-        return ConsumerProtocolMemberMetadata(_VERSION, list(topics), msgspec.json.encode(claim))
-
-    def on_assignment(self, assignment: ConsumerProtocolMemberAssignment) -> None:
-        """Remember what this member has."""
-        self._owned = sorted(partition for _, partition in assignment.partitions())
-
-    def assign(
-        self, cluster: ClusterMetadata, members: Mapping[str, ConsumerProtocolMemberMetadata]
-    ) -> dict[str, ConsumerProtocolMemberAssignment]:
-        """Share each topic among those who read it; the group's leader is asked."""
-        granted: dict[str, list[tuple[str, list[int]]]] = {member: [] for member in members}
-        for topic in sorted({topic for metadata in members.values() for topic in metadata.subscription}):
-            claims = {
-                member: _claim(metadata.user_data)
-                for member, metadata in members.items()
-                if topic in metadata.subscription
-            }
-            for member, partitions in share(cluster.partitions_for_topic(topic) or (), claims).items():
-                granted[member].append((topic, partitions))
-        return {member: ConsumerProtocolMemberAssignment(_VERSION, topics, b"") for member, topics in granted.items()}
-
-
-def _claim(user_data: bytes | None) -> Claim:
-    try:
-        return msgspec.json.decode(user_data or b"", type=Claim)
-    except msgspec.MsgspecError:
-        return Claim([], [])

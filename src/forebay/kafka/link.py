@@ -1,0 +1,331 @@
+"""The link to a cluster: one client that a process's producer and consumers share, and what it knows of the topics.
+
+It asks for metadata of the topics that somebody watches, every few seconds and whenever something went wrong, and never
+makes the cluster create one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Collection
+from typing import Any, Self
+
+from forebay.errors import AuthorizationFailed, BrokerError, BrokerUnavailable, TopicUnknown
+from forebay.kafka.wire import codes
+from forebay.kafka.wire.connections import SHARED, Address, Connections, Unreachable
+from forebay.kafka.wire.metadata import NO_LEADER, Metadata, MetadataRequest, Topic, metadata_of
+from forebay.kafka.wire.security import addresses_of, connection_arguments, why_not
+from forebay.settings import Settings
+
+log = logging.getLogger(__name__)
+
+CONNECT_BOUND = 15.0
+"""Seconds that connecting to the cluster may take in all."""
+METADATA_INTERVAL = 5.0
+"""Seconds after which metadata is asked for again: so soon are partitions that were added in use."""
+METADATA_SPACING = 0.1
+"""Seconds at least between two requests for metadata."""
+METADATA_BOUND = 2.0
+"""Seconds that a node may take to answer one, before another node is asked."""
+REQUEST_BOUND = 15.0
+"""Seconds after which a connection without an answer counts as dead."""
+GONE_AFTER = 2.0
+"""Seconds for which nodes must have said that there is no such topic: one that was created a moment ago is not known to
+all of them at once."""
+
+_lanes = itertools.count(1)
+
+
+class Link:
+    """A client of a cluster; to be started before, and stopped after, whatever shares it.
+
+    Args:
+        settings: where the cluster is.
+        client: name of this client, for the broker's logs.
+    """
+
+    def __init__(self, settings: Settings, client: str) -> None:
+        self._settings = settings
+        self._client = client
+        self._connections = Connections(connection_arguments(settings, client), self.request_refresh)
+        self._brokers: dict[int, Address] = {}
+        self._controller = NO_LEADER
+        self._answered: int | None = None
+        self._watched: Counter[str] = Counter()
+        self._topics: dict[str, Topic] = {}
+        self._errors: dict[str, int] = {}
+        self._missing: dict[str, float] = {}
+        self._former: dict[str, set[bytes]] = {}
+        self._listeners: set[Callable[[], None]] = set()
+        self._wanted = asyncio.Event()
+        self._waiting: list[asyncio.Future[bool]] = []
+        self._following: asyncio.Task[None] | None = None
+
+    async def start(self) -> Self:
+        """Connect.
+
+        Raises:
+            BrokerUnavailable: no broker answers.
+            AccessRefused: a broker does not accept the credentials.
+        """
+        try:
+            async with asyncio.timeout(CONNECT_BOUND):
+                found = await self._refresh()
+        except TimeoutError:
+            found = False
+        if not found:
+            await self._connections.close()
+            raise BrokerUnavailable(f"connecting to {self._settings.brokers}: {await why_not(self._settings)}")
+        self._following = asyncio.create_task(self._follow())
+        return self
+
+    async def stop(self) -> None:
+        """Disconnect; requests under way fail."""
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.gather(self._following, return_exceptions=True)
+        for waiting in self._waiting:
+            if not waiting.done():
+                waiting.set_result(False)
+        await self._connections.close()
+
+    # requests
+
+    @staticmethod
+    def new_lane(what: str) -> str:
+        """Return the name of a lane that nobody else has, for requests that a broker may hold for a while."""
+        return f"{what}-{next(_lanes)}"
+
+    async def send(self, node: int, request: Any, lane: str = SHARED, bound: float = REQUEST_BOUND) -> Any:
+        """Send a request to a node and return the response; raises `Unreachable`."""
+        address = self._brokers.get(node)
+        if address is None:
+            self.request_refresh()
+            raise Unreachable(f"there is no broker {node}")
+        return await self._connections.send(address, lane, request, bound)
+
+    async def send_to_any(self, request: Any) -> Any:
+        """Send a request that every node can answer; raises `Unreachable`."""
+        return await self.send(self.any_node(), request)
+
+    async def send_to_controller(self, request: Any) -> Any:
+        """Send a request that changes the cluster; raises `Unreachable`."""
+        return await self.send(self._controller if self._controller in self._brokers else self.any_node(), request)
+
+    def any_node(self) -> int:
+        """Return a node that is likely to answer."""
+        if self._answered is not None and self._answered in self._brokers:
+            return self._answered
+        return random.choice(list(self._brokers)) if self._brokers else NO_LEADER
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open."""
+        return len(self._connections)
+
+    def drop(self, node: int, lane: str) -> None:
+        """Close a lane's connection to a node; requests under way fail."""
+        address = self._brokers.get(node)
+        if address is not None:
+            self._connections.drop(address, lane)
+
+    async def close_lane(self, lane: str) -> None:
+        """Close a lane's connections."""
+        await self._connections.close(lane)
+
+    # topics
+
+    def watch(self, topic: str) -> None:
+        """Keep metadata of a topic at hand, until `unwatch` has been called as often."""
+        self._watched[topic] += 1
+        if self._watched[topic] == 1:
+            self.request_refresh()
+
+    def unwatch(self, topic: str) -> None:
+        """Let go of a topic."""
+        self._watched[topic] -= 1
+        if self._watched[topic] <= 0:
+            del self._watched[topic]
+            self._topics.pop(topic, None)
+            self._errors.pop(topic, None)
+            self._missing.pop(topic, None)
+            self._former.pop(topic, None)
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Have a function called after each answer to a request for metadata."""
+        self._listeners.add(listener)
+
+    def stop_listening(self, listener: Callable[[], None]) -> None:
+        """Have it called no more."""
+        self._listeners.discard(listener)
+
+    def topic(self, name: str) -> Topic | None:
+        """Return what is known of a topic that is watched."""
+        return self._topics.get(name)
+
+    def partitions(self, name: str) -> int:
+        """Return how many partitions a topic is known to have."""
+        topic = self._topics.get(name)
+        return 0 if topic is None else len(topic.leaders)
+
+    def leader(self, name: str, partition: int) -> int:
+        """Return the node that leads a partition, or `NO_LEADER`."""
+        topic = self._topics.get(name)
+        return NO_LEADER if topic is None or partition >= len(topic.leaders) else topic.leaders[partition]
+
+    def trouble_with(self, name: str) -> BrokerError | None:
+        """Return why a topic that is watched cannot be used, where waiting will not help; None otherwise."""
+        code = self._errors.get(name)
+        if code == codes.TOPIC_AUTHORIZATION_FAILED:
+            return AuthorizationFailed("topic", name, "Describe")
+        if code == codes.INVALID_TOPIC:
+            return TopicUnknown(f"there is no topic '{name}': that is no name of a topic")
+        since = self._missing.get(name)
+        if since is not None and time.monotonic() - since >= GONE_AFTER:
+            return TopicUnknown(f"there is no topic {name}")
+        return None
+
+    async def find(self, name: str) -> Topic:
+        """Return a topic that is watched as soon as it is known.
+
+        Raises:
+            BrokerError: it cannot be used; `TopicUnknown` where there is none.
+        """
+        while (topic := self._topics.get(name)) is None:
+            if (trouble := self.trouble_with(name)) is not None:
+                raise trouble
+            await self.refresh()
+        return topic
+
+    async def look_up(self, names: Collection[str] | None) -> Metadata:
+        """Ask for topics once, or for all there are, without watching them; raises `BrokerUnavailable`."""
+        try:
+            return metadata_of(await self.send_to_any(MetadataRequest(None if names is None else sorted(names))))
+        except Unreachable as error:
+            raise BrokerUnavailable(f"looking up topics: {error}") from error
+
+    # keeping metadata up to date
+
+    def request_refresh(self) -> None:
+        """Ask for metadata soon."""
+        self._wanted.set()
+
+    async def refresh(self) -> bool:
+        """Ask for metadata and return whether it came."""
+        waiting: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiting)
+        self.request_refresh()
+        return await waiting
+
+    async def _follow(self) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(METADATA_INTERVAL):
+                    await self._wanted.wait()
+            self._wanted.clear()
+            waiting, self._waiting = self._waiting, []
+            answered = False
+            try:
+                answered = await self._refresh()
+            except Exception:
+                log.exception("what a broker told of the topics could not be taken in")
+            finally:
+                for one in waiting:
+                    if not one.done():
+                        one.set_result(answered)
+            await asyncio.sleep(METADATA_SPACING)
+
+    async def _refresh(self) -> bool:
+        """Ask one node after the other until one answers: the last that did first, and at the end where they began."""
+        names = list(self._watched)
+        nodes = sorted(self._brokers, key=lambda node: (node != self._answered, random.random()))
+        addresses = [(node, self._brokers[node]) for node in nodes]
+        known = set(self._brokers.values())
+        addresses += [(NO_LEADER, place) for place in addresses_of(self._settings) if place not in known]
+        for node, address in addresses:
+            try:
+                async with asyncio.timeout(METADATA_BOUND):
+                    request = MetadataRequest(names)
+                    response = await self._connections.send(address, SHARED, request, REQUEST_BOUND)
+            except (Unreachable, TimeoutError) as error:
+                log.debug("no metadata from %s:%d: %s", *address, error or "no answer")
+                continue
+            metadata = metadata_of(response)
+            if not metadata.brokers:
+                continue
+            self._take(names, metadata)
+            self._answered = (
+                node
+                if node in self._brokers
+                else next((other for other, place in self._brokers.items() if place == address), None)
+            )
+            if address not in self._brokers.values():
+                self._connections.drop(address, SHARED)
+            for listener in list(self._listeners):
+                listener()
+            return True
+        return False
+
+    def _take(self, names: Collection[str], metadata: Metadata) -> None:
+        """Keep what an answer says of the topics that it was asked for and that are still watched."""
+        self._brokers = {node: Address(host, port) for node, (host, port) in metadata.brokers.items()}
+        self._controller = metadata.controller
+        now = time.monotonic()
+        for name in names:
+            if name not in self._watched:
+                continue
+            topic = metadata.topics.get(name)
+            if topic is not None:
+                self._errors.pop(name, None)
+                self._missing.pop(name, None)
+                self._know(name, topic)
+                continue
+            code = metadata.errors.get(name, codes.UNKNOWN_TOPIC)
+            self._errors[name] = code
+            if code in (codes.UNKNOWN_TOPIC, codes.INVALID_TOPIC, codes.TOPIC_AUTHORIZATION_FAILED):
+                self._topics.pop(name, None)
+            if code == codes.UNKNOWN_TOPIC and now - self._missing.setdefault(name, now) < GONE_AFTER:
+                self.request_refresh()
+
+    def _know(self, name: str, topic: Topic) -> None:
+        """Keep a topic, unless the node that answered has not heard yet that it was deleted and created again."""
+        if topic.id is not None:
+            ids = self._former.setdefault(name, set())
+            if topic.id in ids:
+                self.request_refresh()
+                return
+            known = self._topics.get(name)
+            if known is not None and known.id is not None and known.id != topic.id:
+                ids.add(known.id)
+        self._topics[name] = topic
+
+
+class Shared:
+    """A link for as long as something uses it: one that was given, or one of its own.
+
+    Args:
+        settings: where the cluster is.
+        client: name of the client, for the broker's logs.
+        link: one that its owner starts and stops; None makes one.
+    """
+
+    def __init__(self, settings: Settings, client: str, link: Link | None) -> None:
+        self._own = link is None
+        self.link = link or Link(settings, client)
+
+    async def start(self) -> Link:
+        """Return the link, connected. Raises as `Link.start`."""
+        if self._own:
+            await self.link.start()
+        return self.link
+
+    async def stop(self) -> None:
+        """Disconnect, if the link is its own."""
+        if self._own:
+            await self.link.stop()

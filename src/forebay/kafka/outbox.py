@@ -1,0 +1,71 @@
+"""What was handed to the producer and is not sent yet, and the order in which it is sent."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from forebay.errors import BrokerError
+
+OnDelivery = Callable[[BrokerError | None], None]
+OnOffset = Callable[[int], None]
+
+
+class Outgoing(NamedTuple):
+    """A record that was handed over, with its size in bytes, and who wants to know what becomes of it."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes | None]]
+    size: int
+    on_delivery: OnDelivery | None
+    on_offset: OnOffset | None = None
+
+
+class Outbox:
+    """What is produced to a topic: to one partition of it, or to any.
+
+    A partition carries one batch at a time; what is handed over meanwhile makes the next one.
+
+    Args:
+        topic: where the records go.
+        partition: of the topic; None for any.
+        now: on the caller's clock, in seconds.
+
+    Attributes:
+        waiting: records that no batch has taken yet.
+        in_flight: partitions with a batch under way.
+        one_by_one: how many of those that wait go in a batch of their own each, since together they were too large.
+        used: when a batch was last made of its records, on the caller's clock.
+    """
+
+    __slots__ = ("_last", "in_flight", "one_by_one", "partition", "topic", "used", "waiting")
+
+    def __init__(self, topic: str, partition: int | None, now: float) -> None:
+        self.topic = topic
+        self.partition = partition
+        self.waiting: deque[Outgoing] = deque()
+        self.in_flight: set[int] = set()
+        self.one_by_one = 0
+        self.used = now
+        self._last = 0
+
+    def next_partition(self, leaders: Sequence[int], is_free: Callable[[int], bool]) -> int | None:
+        """Return the partition whose turn it is among those without a batch under way, and whose leader is free.
+
+        Args:
+            leaders: of all partitions, in their order.
+            is_free: whether a request can be made to a leader now.
+        """
+        count = len(leaders)
+        if self.partition is not None:
+            wanted = self.partition
+            ready = wanted not in self.in_flight and wanted < count and is_free(leaders[wanted])
+            return wanted if ready else None
+        for step in range(1, count + 1):
+            candidate = (self._last + step) % count
+            if candidate not in self.in_flight and is_free(leaders[candidate]):
+                self._last = candidate
+                return candidate
+        return None

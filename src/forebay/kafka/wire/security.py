@@ -1,0 +1,90 @@
+"""How every connection of ours is let in, and why one was not."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from typing import Any
+
+from aiokafka.conn import collect_hosts, create_conn
+from aiokafka.errors import (
+    AuthenticationFailedError,
+    KafkaError,
+    SaslAuthenticationFailed,
+    UnsupportedSaslMechanismError,
+)
+from aiokafka.helpers import create_ssl_context
+
+from forebay.errors import AccessRefused, ConfigurationError
+from forebay.kafka.wire.connections import Address
+from forebay.settings import Settings
+
+_DIAGNOSIS_BOUND = 3.0
+_MAX_IDLE_MS = 9 * 60 * 1000  # a minute less than a broker waits before it closes a connection that is not used
+
+
+def addresses_of(settings: Settings) -> list[Address]:
+    """Return where the settings say that brokers are."""
+    return [Address(host, port) for host, port, _ in collect_hosts(settings.brokers, randomize=False)]
+
+
+def connection_arguments(settings: Settings, client: str) -> dict[str, Any]:
+    """Return what every connection takes, besides where it leads to.
+
+    Raises:
+        ConfigurationError: a certificate or key is not what it should be.
+    """
+    password = settings.sasl_password
+    context: ssl.SSLContext | None = None
+    if settings.security_protocol in ("SSL", "SASL_SSL"):
+        files = {name: _text(getattr(settings, f"ssl_{name}")) for name in ("cafile", "certfile", "keyfile")}
+        try:
+            context = create_ssl_context(**files)
+        except OSError as error:  # ssl's own errors are some of these
+            given = ", ".join(f"ssl_{name} = {file!r}" for name, file in files.items() if file is not None)
+            raise ConfigurationError(f"settings {given}: they cannot be used for TLS: {error}") from error
+    return {
+        "client_id": f"forebay-{client}",
+        "security_protocol": settings.security_protocol,
+        "ssl_context": context,
+        "sasl_mechanism": settings.sasl_mechanism,
+        "sasl_plain_username": settings.sasl_username,
+        "sasl_plain_password": password.get_secret_value() if password else None,
+        "max_idle_ms": _MAX_IDLE_MS,
+    }
+
+
+def _text(path: object | None) -> str | None:
+    return None if path is None else str(path)
+
+
+async def why_not(settings: Settings) -> str:
+    """Find out what the first of the brokers does to those who connect.
+
+    Raises:
+        AccessRefused: it does not accept the credentials.
+    """
+    arguments = connection_arguments(settings, "diagnosis")
+    host, port = addresses_of(settings)[0]
+    try:
+        async with asyncio.timeout(_DIAGNOSIS_BOUND):
+            connected = await create_conn(host, port, **arguments)
+    except TimeoutError:
+        return f"{host}:{port} does not answer"
+    except ConnectionRefusedError:
+        return f"nobody listens at {host}:{port}"
+    except UnsupportedSaslMechanismError as error:
+        reason = f"{host}:{port} does not offer it"
+        raise AccessRefused(f"setting sasl_mechanism = '{settings.sasl_mechanism}': {reason}") from error
+    except (AuthenticationFailedError, SaslAuthenticationFailed) as error:
+        reason = f"{host}:{port} refuses them: {error}"
+        raise AccessRefused(f"settings sasl_username and sasl_password: {reason}") from error
+    except socket.gaierror as error:
+        return f"{host}: {error.strerror}"
+    except (OSError, KafkaError) as error:
+        reason = str(error) or type(error).__name__
+    else:
+        connected.close()
+        reason = "it closed the connection"
+    return f"{reason}; perhaps it wants another security_protocol than {settings.security_protocol}"
