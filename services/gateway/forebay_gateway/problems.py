@@ -164,15 +164,12 @@ def too_large(max_size: int, size: int | None = None) -> HttpProblem:
     )
 
 
-def too_large_as_job(size: int, job_size: int, max_size: int) -> HttpProblem:
+def too_large_as_job(size: int, job_size: int, max_size: int | None) -> HttpProblem:
     """413: the body is as small as it must be, but what becomes of it does not fit into a message."""
-    return HttpProblem(
-        413,
-        "too-large",
-        "The request is too large",
-        f"the body of {size} bytes becomes a job of {job_size} bytes, more than the {max_size} that a message may have",
-        max_size=max_size,
-    )
+    limit = "its topic takes" if max_size is None else f"the {max_size} that a message may have"
+    members: dict[str, Any] = {} if max_size is None else {"max_size": max_size}
+    detail = f"the body of {size} bytes becomes a job of {job_size} bytes, more than {limit}"
+    return HttpProblem(413, "too-large", "The request is too large", detail, **members)
 
 
 def unsupported_media_type(found: str, accepted: str) -> HttpProblem:
