@@ -41,7 +41,7 @@ def broker(
         end_with_parent()
     try:
         _run(port, nodes, data_dir, heap, config)
-    except KeyboardInterrupt:
+    except _Stop:
         typer.echo("broker stopped")
 
 
@@ -82,5 +82,13 @@ def _tell_ready(addresses: str, seconds: float | None) -> None:
     notify(READY="1", STATUS=f"listens at {addresses}")
 
 
+class _Stop(BaseException):
+    """A signal came.
+
+    No `KeyboardInterrupt`: Python ends by SIGINT after one that came while code from a string ran, as in the making of
+    a dataclass, although it was caught.
+    """
+
+
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+    raise _Stop

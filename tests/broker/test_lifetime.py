@@ -116,6 +116,20 @@ def test_a_signal_while_it_starts_leaves_no_jvm(run: Callable[..., Command]) -> 
     assert "Traceback" not in command.text()
 
 
+STOPPED_IN_CODE_FROM_A_STRING = """
+import os, signal
+from forebay_cli import broker
+broker._run = lambda *_: exec("os.kill(os.getpid(), signal.SIGTERM); [number for number in range(10**6)]")
+broker.broker()
+"""
+
+
+def test_a_signal_while_code_from_a_string_runs_ends_it_in_order() -> None:
+    """Python would end by SIGINT after a `KeyboardInterrupt` there, caught or not; importing makes many dataclasses."""
+    done = subprocess.run([sys.executable, "-c", STOPPED_IN_CODE_FROM_A_STRING], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "broker stopped\n", "")
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the kernel to end a child with its parent")
 def test_killing_the_command_takes_the_jvm_with_it(run: Callable[..., Command]) -> None:
     command = run()

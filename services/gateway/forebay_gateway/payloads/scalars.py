@@ -18,7 +18,8 @@ from msgspec import Meta
 from forebay_gateway.payloads.explain import Mismatch, describe_kind, describe_value, enumerate_shortly
 from forebay_gateway.payloads.nodes import KIND_OF, Kind, Node, exact_number
 
-_TIME = re.compile(r"\d\d:\d\d:\d\d(?:\.\d+)?\Z", re.ASCII)
+# From Python 3.14 on `time.fromisoformat` takes 24:00:00, and makes it 00:00:00.
+_TIME = re.compile(r"(?!24)\d\d:\d\d:\d\d(?:\.\d+)?\Z", re.ASCII)
 _NANOSECONDS = re.compile(r"\.\d{6}0*[1-9]", re.ASCII)
 _LONGEST_MICROSECONDS = len("08:30:00.123456")
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?\Z", re.ASCII)
