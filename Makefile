@@ -6,6 +6,17 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
+# A pipe fails with the first of its commands that does.
+SHELL := bash
+.SHELLFLAGS := -o pipefail -c
+
+# Says how far pip has come: on a terminal in one line, elsewhere in one line for each forty packages.
+PROGRESS = awk -v total="$$(grep -c '^[^ \#]*==' constraints.txt)" -v terminal="$$(test -t 2 && echo 1)" ' \
+    function say(text) { printf terminal ? "\r\033[K  %s" : "  %s\n", text > "/dev/stderr"; fflush() } \
+    /^ *Collecting / { if (++n % (terminal ? 1 : 40) == 0) say(n " of about " total " packages") } \
+    /^Installing collected packages/ { say("installing " n " packages") } \
+    END { if (terminal) printf "\r\033[K" > "/dev/stderr" }'
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test check bench lock clean
 
@@ -47,7 +58,8 @@ clean:
 # The project comes last and without an index, so that a dependency missing from the lock is an error instead of a download.
 $(READY): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "$(if $(wildcard $@),Bringing $(VENV) up to date,Setting up $(VENV) (once, about a minute))" >&2
-	@$(PIP) install --require-hashes --only-binary :all: --requirement constraints.txt
+	@$(BIN)/python -m pip --disable-pip-version-check --no-color install --progress-bar off --require-hashes --only-binary :all: \
+	    --requirement constraints.txt 2>$(VENV)/setup.log | $(PROGRESS) || { cat $(VENV)/setup.log >&2; exit 1; }
 	@$(PIP) install --no-index --no-build-isolation --editable '.[dev]' || { \
 	    echo "constraints.txt lacks what pyproject.toml asks for: run 'make lock'" >&2; exit 1; }
 	@touch $@

@@ -62,6 +62,12 @@ def test_the_tree_as_it_is_passes(tree: Tree, tool: str) -> None:
     assert tree.guard(tool)[0] == 0, tree.guard(tool)[1]
 
 
+@pytest.mark.parametrize("tool", ["ruff format", "ruff check"])
+def test_an_app_saved_beside_the_readme_is_nobodys_business(tree: Tree, tool: str) -> None:
+    tree.write("greetings.py", "import os, sys\nx = {  'a':1 }\n")
+    assert tree.guard(tool)[0] == 0, tree.guard(tool)[1]
+
+
 def test_an_unused_import_is_refused(tree: Tree) -> None:
     tree.write("src/forebay/injected.py", '"""Injected."""\n\nimport json\n')
 
