@@ -5,6 +5,11 @@ Every value is UTF-8 text. A header is replaced, never appended.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+Headers = Sequence[tuple[str, bytes | None]]
+"""Header names and values in their order; a value may be null."""
+
 TRACEPARENT = "traceparent"
 """W3C Trace Context of the span that sent the message."""
 TRACESTATE = "tracestate"

@@ -29,6 +29,16 @@ async def read_all(settings: Settings, topic: str, partitions: int = 1) -> list[
         await consumer.stop()
 
 
+async def ends(settings: Settings, topic: str, partitions: int) -> Mapping[int, int]:
+    """The offset at which each partition of a topic ends."""
+    consumer = PinnedConsumer(settings, "test", topic, range(partitions))
+    try:
+        await consumer.start()
+        return await consumer.ends(10)
+    finally:
+        await consumer.stop()
+
+
 def _is_behind(positions: Mapping[int, int], ends: Mapping[int, int]) -> bool:
     """Whether something is left to read; what was produced since we asked for the ends may have been read already."""
     return any(positions[partition] < end for partition, end in ends.items())

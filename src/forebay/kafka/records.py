@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
-Headers = Sequence[tuple[str, bytes | None]]
-"""Header names and values in their order. A name that is not UTF-8 carries its bytes as `NAME_ERRORS` says, so that
-producing the same headers again gives the same bytes; a value may be null."""
+from forebay_schemas.headers import Headers
 
 NAME_ERRORS = "surrogateescape"
-"""How bytes of a header's name that are not UTF-8 become characters, and bytes again."""
+"""How bytes of a header's name that are not UTF-8 become characters, and bytes again, so that producing the same
+headers again gives the same bytes."""
 
 LATEST_TIMESTAMP = 253_402_300_799_999
 """Milliseconds since the epoch of the last instant that a date has: the end of the year 9999."""

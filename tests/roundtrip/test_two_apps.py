@@ -1,0 +1,80 @@
+"""Two apps in one namespace: each has queues, groups and trouble of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+
+import httpx
+from aiokafka.admin import AIOKafkaAdminClient
+
+from forebay.settings import TIERS
+from forebay_schemas import topics as topic_names
+from tests.support.services import APP, Site
+from tests.support.waiting import until
+from tests.support.wire import committed, ends, read_all
+
+OTHER = "latecomer"
+CALLS = 300
+"""Calls of each app."""
+AT_ONCE = 32
+
+
+async def test_two_apps_side_by_side_under_load(site: Site) -> None:
+    gateway = await asyncio.to_thread(site.gateway)
+    await asyncio.to_thread(site.processor)
+    other = await asyncio.to_thread(site.processor, OTHER)
+    limit = asyncio.Semaphore(AT_ONCE)
+
+    async with httpx.AsyncClient(base_url=gateway.url, timeout=60) as client:
+
+        async def call(number: int, app: str) -> httpx.Response:
+            async with limit:
+                if app == APP:
+                    return await client.post("/v1/on_loop", json={"tag": f"call {number}"})
+                return await client.post("/v1/shout", json={"text": f"call {number}"})
+
+        await until(lambda: gateway.serves("shout") and gateway.serves("on_loop"), 10, "both apps are served")
+        responses = await asyncio.gather(*(call(number, app) for number in range(CALLS) for app in (APP, OTHER)))
+        assert {response.status_code for response in responses} == {200}
+        assert {response.json()["text"] for response in responses[1::2]} == {f"CALL {n}" for n in range(CALLS)}
+        for app in (APP, OTHER):
+            assert await read_all(site.settings, topic_names.dead(site.namespace, app)) == []
+            await until(partial(lag, site, app, 0), 10, f"everything of {app} is committed")
+        assert await names(site) == {
+            f"{site.namespace}{app}.{kind}" for app in (APP, OTHER) for kind in (*TIERS, "retries")
+        }
+
+        await asyncio.to_thread(other.kill)
+        waiting = [asyncio.create_task(call(number, OTHER)) for number in range(5)]
+        await until(partial(lag, site, OTHER, 5), 10, "the jobs of the app without a processor wait")
+        assert (await call(0, APP)).status_code == 200
+        await until(partial(lag, site, APP, 0), 10, "the other app has no backlog")
+        await asyncio.to_thread(site.processor, OTHER)
+        assert {response.status_code for response in await asyncio.gather(*waiting)} == {200}
+
+
+async def lag(site: Site, app: str, wanted: int) -> bool:
+    """Whether so many interactive jobs of an app are not committed."""
+    found = await ends(site.settings, topic_names.jobs(site.namespace, app, "interactive"), site.settings.partitions)
+    done = await committed(site.settings, app, "interactive")
+    return sum(end - done.get(partition, 0) for partition, end in found.items()) == wanted
+
+
+async def names(site: Site) -> set[str]:
+    """The consumer groups of the site, as Kafka lists them."""
+    client = AIOKafkaAdminClient(bootstrap_servers=site.settings.brokers)
+    await client.start()
+    try:
+        return {group[0] for group in await client.list_consumer_groups() if group[0].startswith(site.namespace)}
+    finally:
+        await client.close()
+
+
+async def test_an_operation_of_another_app_is_refused_naming_it(site: Site) -> None:
+    await asyncio.to_thread(site.processor, OTHER)
+    refused = site.start_processor("latecomers_rival")
+    assert await asyncio.to_thread(refused.exit_code) == 2
+    [sentence] = [line for line in refused.output.splitlines() if line.startswith("forebay: ")]
+    assert "operation 'shout' of app 'rival' belongs to app 'latecomer'" in sentence
+    assert "Traceback" not in refused.output
