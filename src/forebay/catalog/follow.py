@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 
 from forebay.catalog.entry import CatalogEntry
 from forebay.catalog.ledger import Ledger
-from forebay.errors import BrokerError, BrokerUnavailable, InvalidSchema
-from forebay.kafka import PinnedConsumer, Record
+from forebay.errors import BrokerError, BrokerUnavailable, InvalidSchema, TopicUnknown
+from forebay.kafka import PinnedConsumer
 from forebay.settings import Settings
 from forebay_schemas import topics as topic_names
 
@@ -40,7 +40,7 @@ class Catalog:
 
     Attributes:
         ledger: what the topic itself says; `entries` may differ for a while after the topic was lost.
-        lost: whether the topic is missing, or cannot be looked at.
+        lost: whether the topic is missing.
     """
 
     def __init__(self, settings: Settings, client: str, on_change: OnChange | None = None) -> None:
@@ -73,8 +73,8 @@ class Catalog:
         end = (await consumer.ends(CATCH_UP_BOUND))[0]
         try:
             async with asyncio.timeout(CATCH_UP_BOUND):
-                while consumer.positions()[0] < end:
-                    await self._take(await consumer.fetch(_POLL))
+                while self._next_offset < end:
+                    await self._take(consumer)
         except TimeoutError:
             raise BrokerUnavailable(f"{self._topic} could not be read within {CATCH_UP_BOUND:g} s") from None
 
@@ -86,9 +86,9 @@ class Catalog:
                 if self._consumer is None:
                     self._consumer = PinnedConsumer(self._settings, self._client, self._topic)
                     await self._consumer.start({0: self._next_offset})
+                    self.lost = troubled = False
                     log.info("catalog: %s is read again", self._topic)
-                    troubled = False
-                await self._take(await self._consumer.fetch(_POLL))
+                await self._take(self._consumer)
                 if time.monotonic() - watched > WATCH_INTERVAL:
                     watched = time.monotonic()
                     await self._watch(self._consumer)
@@ -96,6 +96,8 @@ class Catalog:
                 if not troubled:
                     log.warning("catalog: %s", error)
                 troubled = True
+                if isinstance(error, TopicUnknown):
+                    await self._lose()
                 await self._disconnect()
                 await asyncio.sleep(_RECONNECT)
 
@@ -145,17 +147,21 @@ class Catalog:
             consumer, self._consumer = self._consumer, None
             await consumer.stop()
 
+    async def _lose(self) -> None:
+        """Take note that there is no such topic: whatever gets its name is another one."""
+        if self._next_offset:
+            self._begin_again()
+        self.lost = True
+        async with self._moved:
+            self._moved.notify_all()
+
     async def _watch(self, consumer: PinnedConsumer) -> None:
         """See whether the topic was deleted, or deleted and created again, which reading alone does not tell."""
-        try:
-            end = (await consumer.ends(_WATCH_BOUND))[0]
-        except BrokerError:
-            self.lost = True
-        else:
-            self.lost = False
-            if end < self._next_offset:
-                self._begin_again()
-                await self._disconnect()
+        end = (await consumer.ends(_WATCH_BOUND))[0]
+        self.lost = False
+        if end < self._next_offset:
+            self._begin_again()
+            await self._disconnect()
         if self._stale and time.monotonic() - self._stale_since > KEPT_AFTER_LOSS:
             for name in self._stale:
                 self._show(name, None)
@@ -165,25 +171,29 @@ class Catalog:
 
     def _begin_again(self) -> None:
         """Read a topic that was created again from its beginning; what is known is kept for a while."""
-        log.warning("catalog: %s ends before what was read of it: it is read from its beginning", self._topic)
+        log.warning("catalog: %s is not what was read: it is read from its beginning", self._topic)
         self.ledger = Ledger()
         self._next_offset = 0
         self._stale = set(self._entries)
         self._stale_since = time.monotonic()
 
-    async def _take(self, records: list[Record]) -> None:
-        if not records:
+    async def _take(self, consumer: PinnedConsumer) -> None:
+        """Take in what is there, or comes within a while; what is no record, such as a marker, is stepped over."""
+        records = await consumer.fetch(_POLL)
+        position = consumer.positions().get(0)
+        if position is None:
             return
-        if records[0].offset < self._next_offset:
+        if (records[0].offset if records else position) < self._next_offset:
             self._begin_again()
         for record in records:
             name = (record.key or b"").decode("utf-8", "replace")
             self._stale.discard(name)
             if self.ledger.take(name, record.value, record.offset):
                 self._show(name, self.ledger.entry(name))
-        async with self._moved:
-            self._next_offset = records[-1].offset + 1
-            self._moved.notify_all()
+        if position != self._next_offset:
+            async with self._moved:
+                self._next_offset = position
+                self._moved.notify_all()
 
     def _show(self, name: str, entry: CatalogEntry | None) -> None:
         """Change what is served."""

@@ -12,7 +12,8 @@ from forebay.kafka.consumers import GroupConsumer, PinnedConsumer
 from forebay.kafka.link import Link
 from forebay.kafka.producer import Producer
 from forebay.kafka.reader import Start
-from forebay.kafka.records import LATEST_TIMESTAMP, Headers, Record, header, header_number
+from forebay.kafka.records import LATEST_TIMESTAMP, Record, header, header_number
+from forebay_schemas.headers import Headers
 
 __all__ = [
     "LATEST_TIMESTAMP",

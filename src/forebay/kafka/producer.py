@@ -16,11 +16,11 @@ from collections.abc import Iterable
 from forebay.errors import BrokerError, BrokerUnavailable, MessageTooLarge, TopicUnknown
 from forebay.kafka.link import Link, Shared
 from forebay.kafka.outbox import OnDelivery, OnOffset, Outbox, Outgoing
-from forebay.kafka.records import Headers
 from forebay.kafka.sender import Batch, Sender
 from forebay.kafka.sequences import Identity
 from forebay.kafka.wire.building import BatchBuilder
 from forebay.settings import Settings
+from forebay_schemas.headers import Headers
 
 log = logging.getLogger(__name__)
 
