@@ -20,6 +20,7 @@ from typing import Annotated
 
 import httpx
 import typer
+from rich.box import HEAVY_HEAD, SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -51,7 +52,7 @@ PAUSE = 0.25
 """Seconds between two rounds of thumbnails: the demo shares its cores with all that it asks."""
 
 ROOMY = 150
-"""Characters a line from which on request ids get a column of their own."""
+"""Characters a line from which on everything gets a column of its own, request ids too."""
 
 INTERRUPTED = 130
 
@@ -90,8 +91,6 @@ def main(
 ) -> None:
     """Send real requests for thumbnails, descriptions and a contact sheet, and check every answer."""
     console = Console()
-    if not console.is_terminal:
-        console.width = max(console.width, ROOMY + 30)
     try:
         settings = load_settings()
         if up and url is not None:
@@ -171,8 +170,8 @@ class _Demo:
                 if time.monotonic() > until:
                     late = f"after {self._wait:g} s {self._url} does not serve the operations"
                     raise DemoError(f"{late}: {missing}{_see(platform)}")
-                said = f" · {platform.last_lines(1)[0]}" if platform and platform.last_lines(1) else ""
-                status.update(escape(f"waiting for {self._url}: {missing}{said}"))
+                what = f"the platform: {platform.doing}" if platform else f"{self._url}: {missing}"
+                status.update(escape(f"waiting for {what}"))
                 await asyncio.sleep(0.2)
 
     def _show(self, conversation: Conversation) -> bool:
@@ -271,27 +270,35 @@ async def _refusals(client: httpx.AsyncClient, photograph: bytes) -> list[Exchan
 
 
 def table(exchanges: Sequence[Exchange], *, roomy: bool) -> Table:
-    """Tabulate what came back, a row for each request; request ids have a column of their own if there is room."""
-    drawn = Table(title="Answers, in milliseconds", title_justify="left")
-    drawn.add_column("operation")
-    drawn.add_column("photograph")
-    drawn.add_column("status", justify="right")
-    drawn.add_column("what came back", ratio=1)
+    """Tabulate what came back, a row for each request.
+
+    Args:
+        exchanges: the rows.
+        roomy: whether there is room for a column for everything, request ids too; else it fits into 80 columns.
+    """
+    drawn = Table(
+        title="Answers, in milliseconds",
+        title_justify="left",
+        box=HEAVY_HEAD if roomy else SIMPLE_HEAD,
+        show_edge=roomy,
+        padding=(0, 1) if roomy else (0, 1, 0, 0),
+    )
+    for column in ("operation", "photograph", "status", "what came back") if roomy else ("request and answer",):
+        drawn.add_column(column, ratio=1 if column == "what came back" else None)
     for column in ("wall", *STAGES):
         drawn.add_column(column, justify="right", no_wrap=True)
     if roomy:
         drawn.add_column("Forebay-Request-Id", no_wrap=True)
     for each in exchanges:
+        status = f"[{'red' if each.wrong else 'green'}]{each.answer.status}[/]"
         came_back = "[red]wrong, see below[/]" if each.wrong else escape(each.came_back)
-        cells = [
-            each.operation,
-            escape(each.subject),
-            f"[{'red' if each.wrong else 'green'}]{each.answer.status}[/]",
-            came_back if roomy else f"{came_back}\n[dim]{escape(each.answer.request_id)}[/]",
+        asked = [each.operation, escape(each.subject)]
+        drawn.add_row(
+            *([*asked, status, came_back] if roomy else [f"{status} {': '.join(asked)}\n  [dim]{came_back}[/]"]),
             _milliseconds(each.answer.wall_ms),
             *(_milliseconds(each.answer.stages.get(stage)) for stage in STAGES),
-        ]
-        drawn.add_row(*cells, *([f"[dim]{escape(each.answer.request_id)}[/]"] if roomy else []))
+            *([f"[dim]{escape(each.answer.request_id)}[/]"] if roomy else []),
+        )
     return drawn
 
 

@@ -38,6 +38,12 @@ class Platform:
         """Read the end of what it has written so far."""
         return self.log.read_text("utf-8", errors="replace").splitlines()[-count:]
 
+    @property
+    def doing(self) -> str:
+        """What ``forebay up`` says that it is doing."""
+        said = [line.partition(" | ")[2] for line in self.last_lines(1000) if line.startswith("forebay ")]
+        return said[-1] if said else "starting"
+
     async def until_ended(self) -> None:
         """Wait for it to end by itself, which it should not.
 

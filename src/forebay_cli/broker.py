@@ -36,7 +36,8 @@ def broker(
         raise typer.BadParameter(f"{nodes} is even: a majority of it can fail no more nodes than of {nodes - 1}")
     # Each of them ends it as Ctrl-C does, by way of the broker's orderly stop.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, _interrupt)
     if exit_with_parent:
         end_with_parent()
     try:
@@ -46,11 +47,13 @@ def broker(
 
 
 def _run(port: int | None, nodes: int, data_dir: Path | None, heap: str, config: Path | None) -> None:
+    from forebay.lifecycle import notify
     from forebay_cli.settings import read_settings
 
     settings = read_settings(config, broker_port=port, data_dir=data_dir)
     with needs_extra("broker", "broker"):
         import forebay_broker  # noqa: F401 - whether it is there
+    notify(STATUS="starting Kafka; the first start downloads it, 40 MB")
     if nodes == 1:
         _run_one(settings, heap)
     else:

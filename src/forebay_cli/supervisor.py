@@ -14,7 +14,7 @@ from enum import Enum
 from itertools import chain
 
 from forebay.errors import ForebayError
-from forebay_cli.child import Child, Program, Say
+from forebay_cli.child import SUPERVISOR, Child, Program, Say
 
 Step = Callable[[], Awaitable[None]]
 """Something to do at a point of the start."""
@@ -126,7 +126,10 @@ class Supervisor:
         try:
             await before()
             for programs in self._plan.start_order:
+                if not programs:
+                    continue
                 step = [Child(program, self._say) for program in programs]
+                self._say(SUPERVISOR, f"starting {', '.join(program.name for program in programs)}")
                 for child in step:
                     self._children[child.program.name] = child
                     tasks.create_task(self._keep(child))

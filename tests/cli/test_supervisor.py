@@ -59,7 +59,8 @@ class Lines:
         self.lines.append((name, line))
 
     def of(self, name: str) -> list[str]:
-        return [line for whose, line in self.lines if whose == name]
+        """What a program has said; of the supervisor all but what it starts first."""
+        return [line for whose, line in self.lines if whose == name and not line.startswith("starting ")]
 
 
 def program(name: str, code: str, stop_within: float = BOUND, hurry_within: float = 1.0, limit: int = 3) -> Program:
@@ -283,7 +284,13 @@ async def test_nothing_else_starts_before_the_broker_is_ready() -> None:
     broker = program("b", "import time\ntime.sleep(0.3)\nprint('the broker is ready')\n" + FOREVER)
     async with running(plan(program("p", FOREVER), broker=broker), lines):
         await until(lambda: lines.of("p"))
-    assert lines.lines[:3] == [("b", "the broker is ready"), ("b", "up"), ("p", "up")]
+    assert lines.lines[:5] == [
+        ("forebay", "starting b"),
+        ("b", "the broker is ready"),
+        ("b", "up"),
+        ("forebay", "starting p"),
+        ("p", "up"),
+    ]
 
 
 UNREADY = READY + "import time\nprint('up', flush=True)\n{}\ntime.sleep(600)"
@@ -301,7 +308,7 @@ async def test_ready_is_reported_once_every_program_is(tmp_path: Path) -> None:
     supervisor = Supervisor(plan(program("p", FOREVER), program("q", UNREADY.format(waits))), lines.say)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(supervisor.run(nothing, when_ready))
-        await until(lambda: len(lines.lines) == 2)
+        await until(lambda: lines.of("p") and lines.of("q"))
         assert not ready.is_set()
         switch.touch()
         async with asyncio.timeout(BOUND):

@@ -392,20 +392,25 @@ def test_the_demo_starts_the_platform_gets_right_answers_and_stops_it(
     assert log.rstrip().endswith("stopped")
 
 
-@pytest.mark.parametrize("roomy", [True, False])
-def test_the_table_shows_each_answer_with_its_stages_and_its_request_id(roomy: bool) -> None:
+@pytest.mark.parametrize(("roomy", "width"), [(True, 160), (False, 80)])
+def test_the_table_shows_each_answer_with_its_stages_in_the_width_there_is(roomy: bool, width: int) -> None:
     exchanges = [
         Exchange("thumbnail", "coffee", answered(THUMBNAIL), came_back="160x107 PNG"),
+        Exchange(
+            "contact_sheet", "all nine", answered(SHEET, wall_ms=13059.0), came_back="2234x2447 JPEG, 9 photographs"
+        ),
         Exchange("describe", "rocket [sic]", answered(DESCRIPTION, status=500, stages={}), wrong="status 500"),
     ]
-    console = Console(width=180 if roomy else 120)
+    console = Console(width=width)
 
     with console.capture() as captured:
         console.print(demo.table(exchanges, roomy=roomy))
 
     shown = captured.get()
-    for expected in ("160x107 PNG", "rocket [sic]", "here-1", "16.0", "500", "wrong, see below", *STAGES):
+    assert max(map(len, shown.splitlines())) <= width
+    for expected in ("160x107 PNG", "rocket [sic]", "16.0", "500", "wrong, see below", "9 photographs", *STAGES):
         assert expected in shown
+    assert ("here-1" in shown) is roomy
 
 
 def test_thumbnails_that_passed_the_sheet_are_counted() -> None:
