@@ -413,7 +413,8 @@ async def nothing():
     pass
 
 def say(name, line):
-    print(name, line, flush=True)
+    if name in "pq":
+        print(name, line, flush=True)
 
 asyncio.run(Supervisor(Plan(None, programs, []), say).run(nothing, nothing))
 """
