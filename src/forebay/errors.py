@@ -7,7 +7,8 @@
     │   ├── AppError              an app that cannot be loaded, or an operation declared wrongly
     │   ├── IncompatibleSchema    an operation's schema does not fit the one in the catalog
     │   ├── OperationTaken        an operation's name is another app's
-    │   └── OperationInUse        an operation that is to be forgotten has processors
+    │   ├── OperationInUse        an operation that is to be forgotten has processors
+    │   └── UnknownOperation      an operation that is to be forgotten does not exist
     ├── BrokerError               Kafka, as seen from here
     │   ├── BrokerUnavailable     no answer in time (retriable)
     │   ├── AccessRefused         the credentials are not accepted
@@ -277,7 +278,37 @@ class OperationTaken(ConfigurationError):
 
 
 class OperationInUse(ConfigurationError):
-    """An operation that is to be forgotten has processors, or may have them; the message says which."""
+    """An operation that is to be forgotten has processors.
+
+    Attributes:
+        operation: the operation's name.
+        app: the app whose it is.
+        processors: the ids of those that have it, or do not say what they have.
+    """
+
+    def __init__(self, operation: str, app: str, processors: list[str]) -> None:
+        super().__init__(
+            f"operation '{operation}' of app '{app}' is not forgotten, it has processors: {', '.join(processors)}; "
+            "stop them first, or replace them by a version without it"
+        )
+        self.operation = operation
+        self.app = app
+        self.processors = processors
+
+
+class UnknownOperation(ConfigurationError):
+    """The catalog has no operation of the name that is to be forgotten.
+
+    Attributes:
+        operation: that name.
+        known: the names that the catalog has.
+    """
+
+    def __init__(self, operation: str, known: list[str]) -> None:
+        has = f"it has {', '.join(known)}" if known else "it is empty"
+        super().__init__(f"there is no operation '{operation}' in the catalog to forget: {has}")
+        self.operation = operation
+        self.known = known
 
 
 @dataclass(frozen=True, slots=True)

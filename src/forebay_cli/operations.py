@@ -90,17 +90,31 @@ def operations(
     app: options.DeclaredBy = None,
     app_dir: options.AppDir = None,
     as_json: options.AsJson = False,
+    forget: options.Forget = None,
     bootstrap_servers: options.BootstrapServers = None,
     namespace: options.Namespace = None,
     config: options.Config = None,
 ) -> None:
-    """List the operations of the catalog: those that processors have announced."""
+    """List the operations of the catalog, those that processors have announced; or forget one.
+
+    An operation stays in the catalog, with the schemas of all its versions, when its last processor ends. One that is
+    forgotten is not served any more, and its name is free for other schemas or another app.
+    """
     import asyncio
 
+    from forebay_cli.forget import forget as withdraw
     from forebay_cli.output import console
     from forebay_cli.settings import read_settings
 
     settings = read_settings(config, bootstrap_servers=bootstrap_servers, namespace=namespace)
+    if forget is not None:
+        if app is not None:
+            raise typer.BadParameter(
+                "an operation of the catalog is forgotten, not one of --app", param_hint="--forget"
+            )
+        owner = asyncio.run(withdraw(settings, forget))
+        typer.echo(f"Operation '{forget}' of app '{owner}' is forgotten, with its schemas.")
+        return
     listed = asyncio.run(read_catalog(settings)) if app is None else declared(app, app_dir)
     if as_json:
         typer.echo(json.dumps([asdict(operation) for operation in listed], indent=2))

@@ -100,6 +100,10 @@ TopicsOf = Annotated[
     list[str] | None,
     typer.Option("--app", metavar="MODULE:ATTR", help="Look at this app's topics too; several times for several."),
 ]
+Forget = Annotated[
+    str | None,
+    typer.Option("--forget", metavar="NAME", help="Withdraw this operation, which no processor may have any more."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON, with the Avro schemas.")]
 ExitWithParent = Annotated[
     bool, typer.Option("--exit-with-parent", help="End when the process that started this one ends.", hidden=True)

@@ -1,4 +1,4 @@
-"""Two apps in one namespace: each has queues, groups and trouble of its own."""
+"""Two apps in one namespace: each has queues, groups and trouble of its own; a name may change hands."""
 
 from __future__ import annotations
 
@@ -78,3 +78,34 @@ async def test_an_operation_of_another_app_is_refused_naming_it(site: Site) -> N
     [sentence] = [line for line in refused.output.splitlines() if line.startswith("forebay: ")]
     assert "operation 'shout' of app 'rival' belongs to app 'latecomer'" in sentence
     assert "Traceback" not in refused.output
+
+
+async def test_a_forgotten_operation_is_not_served_and_its_name_is_free(site: Site) -> None:
+    gateway = await asyncio.to_thread(site.gateway)
+    first = await asyncio.to_thread(site.processor, OTHER)
+    async with httpx.AsyncClient(base_url=gateway.url, timeout=60) as client:
+        await until(lambda: gateway.serves("shout"), 10, "it is served")
+        refused = await asyncio.to_thread(site.command, "operations", "--forget", "shout")
+        assert (refused.returncode, refused.stdout) == (2, "")
+        [sentence] = refused.stderr.splitlines()
+        assert "forebay: operation 'shout' of app 'latecomer' is not forgotten, it has processors: " in sentence
+        assert (await client.post("/v1/shout", json={"text": "on"})).json() == {"text": "ON"}
+
+        first.terminate()
+        await asyncio.to_thread(first.exit_code)
+        forgotten = await asyncio.to_thread(site.command, "operations", "--forget", "shout")
+        said = "Operation 'shout' of app 'latecomer' is forgotten, with its schemas.\n"
+        assert (forgotten.returncode, forgotten.stdout, forgotten.stderr) == (0, said, "")
+        await until(lambda: not gateway.serves("shout"), 1, "it is not served any more")
+        assert (await client.post("/v1/shout", json={"text": "gone"})).status_code == 404
+
+        await asyncio.to_thread(site.processor, "latecomers_rival")
+        await until(lambda: gateway.serves("shout"), 10, "it is served again")
+        answer = await client.post("/v1/shout", content=b"mine", headers={"content-type": "application/octet-stream"})
+        assert (answer.status_code, answer.content) == (200, b"MINE")
+
+
+async def test_an_operation_that_is_not_there_cannot_be_forgotten(site: Site) -> None:
+    result = await asyncio.to_thread(site.command, "operations", "--forget", "shout")
+    said = "forebay: there is no operation 'shout' in the catalog to forget: it is empty\n"
+    assert (result.returncode, result.stdout, result.stderr) == (2, "", said)

@@ -201,6 +201,19 @@ class Site:
         wait_until(lambda: gateway.serves("echo"), START_BOUND, "the gateway serves the app")
         return gateway, processor
 
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a command of ``forebay`` on the site to its end."""
+        command = [sys.executable, "-m", "forebay_cli", *arguments]
+        return subprocess.run(
+            command,
+            cwd=self._folder,
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            timeout=START_BOUND,
+            check=False,
+        )
+
     def runs(self, operation: str | None = None, event: str = "begin") -> list[Run]:
         """What the handlers have noted down so far."""
         if not self._notes.exists():

@@ -20,9 +20,10 @@ class Member:
         client: name of this client, for the broker's logs.
         topic: what to read.
         group: consumer group.
+        operations: those that this processor runs.
     """
 
-    def __init__(self, settings: Settings, client: str, topic: str, group: str) -> None:
+    def __init__(self, settings: Settings, client: str, topic: str, group: str, operations: Iterable[str]) -> None:
         self._topic = topic
         self._fetcher: Fetcher | None = None
         self._leases: Leases | None = None
@@ -34,6 +35,7 @@ class Member:
             on_revoked=self._revoked,
             on_assigned=self._assigned,
             on_positioned=self._positioned,
+            operations=operations,
             busy=lambda: [partition for _, partition in self._leases.busy] if self._leases else [],
         )
 
@@ -97,6 +99,7 @@ def make_fetcher(
     name: str,
     topic: str,
     group: str,
+    operations: Iterable[str],
     intake: Intake,
     window: int,
     window_bytes: int | None = None,
@@ -109,11 +112,12 @@ def make_fetcher(
         name: of what is read, for the log.
         topic: what to read.
         group: consumer group.
+        operations: those that this processor runs.
         intake: takes what is read.
         window: offsets of a partition that may be outstanding.
         window_bytes: bytes of it that may be in hand; None: any number.
     """
-    member = Member(settings, client, topic, group)
+    member = Member(settings, client, topic, group, operations)
     fetcher = Fetcher(name, member, intake, window, window_bytes)
     member.serve(fetcher, fetcher.leases)
     return fetcher

@@ -157,6 +157,7 @@ def _fetchers(
                 tier,
                 topic_names.jobs(namespace, app.name, tier),
                 topic_names.group(namespace, app.name, tier),
+                app.operations,
                 intake,
                 fetch.WINDOW,
             )
@@ -169,6 +170,7 @@ def _fetchers(
                 topic,
                 topic,
                 topic_names.retries_group(namespace, app.name),
+                app.operations,
                 mover,
                 delays.WINDOW,
                 delays.WINDOW_BYTES,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from forebay.kafka.admin import Admin, TopicDescription, probe
 from forebay.kafka.arrivals import Arrivals, BoundedEvent
 from forebay.kafka.consumers import GroupConsumer, PinnedConsumer
+from forebay.kafka.groups import GroupMember, group_members
 from forebay.kafka.link import Link
 from forebay.kafka.producer import Producer
 from forebay.kafka.reader import Start
@@ -21,6 +22,7 @@ __all__ = [
     "Arrivals",
     "BoundedEvent",
     "GroupConsumer",
+    "GroupMember",
     "Headers",
     "Link",
     "PinnedConsumer",
@@ -28,6 +30,7 @@ __all__ = [
     "Record",
     "Start",
     "TopicDescription",
+    "group_members",
     "header",
     "header_number",
     "probe",

@@ -124,6 +124,7 @@ class GroupConsumer:
         on_assigned: awaited with the partitions that are ours from now on, before anything of them is read. No
             heartbeat is sent meanwhile, so it asks the broker for nothing.
         busy: says in which partitions there is work in hand, which had better not move to another member.
+        operations: those that this member runs, for whoever asks the group.
         on_positioned: called before the first record of an assigned partition is returned: with the partition, the
             offset at which reading begins, and why there. Also called when a partition has to begin anew; offsets of
             before then mean nothing any more (`Start.RESET`).
@@ -140,13 +141,14 @@ class GroupConsumer:
         on_revoked: Callable[[frozenset[int]], Awaitable[None]],
         on_assigned: Callable[[frozenset[int]], Awaitable[None]],
         busy: Callable[[], Collection[int]],
+        operations: Iterable[str] = (),
         on_positioned: OnPositioned | None = None,
         link: Link | None = None,
     ) -> None:
         self.topic = topic
         self.group = group
         self._settings = settings
-        self._share = FairShare(busy)
+        self._share = FairShare(busy, operations)
         self._shared = Shared(settings, client, link)
         self._on_revoked = on_revoked
         self._on_assigned = on_assigned

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+import msgspec
+
 
 @dataclass(frozen=True, slots=True)
 class Claim:
@@ -19,11 +21,21 @@ class Claim:
         busy: partitions in which it has work in hand.
         owned: partitions that were its own until now.
         leaving: whether it wants none but the busy ones, because it is about to leave the group.
+        operations: those that it runs, for whoever asks; None where it does not say.
     """
 
     busy: list[int]
     owned: list[int]
     leaving: bool = False
+    operations: list[str] | None = None
+
+
+def read_claim(data: bytes | None) -> Claim | None:
+    """Read what a member says of itself; None where that is no claim."""
+    try:
+        return msgspec.json.decode(data or b"", type=Claim)
+    except msgspec.MsgspecError:
+        return None
 
 
 def share(partitions: Iterable[int], claims: Mapping[str, Claim]) -> dict[str, list[int]]:

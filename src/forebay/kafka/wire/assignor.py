@@ -9,7 +9,7 @@ import msgspec
 from aiokafka.coordinator.assignors.abstract import AbstractPartitionAssignor
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, ConsumerProtocolMemberMetadata
 
-from forebay.kafka.sharing import Claim, share
+from forebay.kafka.sharing import Claim, read_claim, share
 
 _VERSION = 0
 
@@ -19,6 +19,7 @@ class FairShare(AbstractPartitionAssignor):  # type: ignore[misc] # aiokafka has
 
     Args:
         busy: says in which partitions this member has work in hand.
+        operations: those that it runs.
 
     Attributes:
         leaving: whether this member wants nothing but those.
@@ -26,14 +27,15 @@ class FairShare(AbstractPartitionAssignor):  # type: ignore[misc] # aiokafka has
 
     name = "forebay-fair-share"
 
-    def __init__(self, busy: Callable[[], Collection[int]]) -> None:
+    def __init__(self, busy: Callable[[], Collection[int]], operations: Iterable[str] = ()) -> None:
         self._busy = busy
+        self._operations = sorted(operations)
         self.leaving = False
         self._owned: list[int] = []
 
     def metadata(self, topics: Iterable[str]) -> ConsumerProtocolMemberMetadata:
         """Say what this member would like to keep."""
-        claim = Claim(sorted(self._busy()), self._owned, self.leaving)
+        claim = Claim(sorted(self._busy()), self._owned, self.leaving, self._operations)
         return ConsumerProtocolMemberMetadata(_VERSION, list(topics), msgspec.json.encode(claim))
 
     def on_assignment(self, assignment: ConsumerProtocolMemberAssignment) -> None:
@@ -47,17 +49,10 @@ class FairShare(AbstractPartitionAssignor):  # type: ignore[misc] # aiokafka has
         granted: dict[str, list[tuple[str, list[int]]]] = {member: [] for member in members}
         for topic in sorted({topic for metadata in members.values() for topic in metadata.subscription}):
             claims = {
-                member: _claim(metadata.user_data)
+                member: read_claim(metadata.user_data) or Claim([], [])
                 for member, metadata in members.items()
                 if topic in metadata.subscription
             }
             for member, partitions in share(cluster.partitions_for_topic(topic) or (), claims).items():
                 granted[member].append((topic, partitions))
         return {member: ConsumerProtocolMemberAssignment(_VERSION, topics, b"") for member, topics in granted.items()}
-
-
-def _claim(user_data: bytes | None) -> Claim:
-    try:
-        return msgspec.json.decode(user_data or b"", type=Claim)
-    except msgspec.MsgspecError:
-        return Claim([], [])
