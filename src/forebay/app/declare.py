@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -20,12 +19,9 @@ from forebay.app.refusals import Underivable
 from forebay.app.signature import read_signature
 from forebay.errors import AppError
 from forebay.settings import TIERS
+from forebay_schemas.names import NAME, RESERVED
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
-
-_NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
-_TAKEN = ("jobs",)
-"""Paths beneath ``/v1/`` that are no operation's."""
 
 
 class Forebay:
@@ -39,7 +35,7 @@ class Forebay:
     """
 
     def __init__(self, name: str) -> None:
-        if not isinstance(name, str) or not _NAME.fullmatch(name):
+        if not isinstance(name, str) or not NAME.fullmatch(name):
             raise AppError(f"app name {name!r}: it takes a lower-case letter, then up to 63 of a-z, 0-9, '_' and '-'")
         self.name = name
         self._operations: dict[str, Operation] = {}
@@ -122,9 +118,9 @@ class _Options:
 def _declare(app: str, handler: Callable[..., Any], options: _Options) -> Operation:
     name = options.name or getattr(handler, "__name__", type(handler).__name__)
     where = f"operation '{name}'"
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    if not isinstance(name, str) or not NAME.fullmatch(name):
         raise AppError(f"{where}: a name takes a lower-case letter, then up to 63 of a-z, 0-9, '_' and '-'")
-    if name in _TAKEN:
+    if name in RESERVED:
         raise AppError(f"{where}: /v1/{name} is Forebay's own; give it another name, as in @app.operation(name=…)")
     if options.tier not in TIERS:
         raise AppError(f"{where}: tier {options.tier!r} is none of {', '.join(TIERS)}")

@@ -13,7 +13,7 @@ from forebay.compatibility import Incompatibility
 from forebay.errors import InvalidSchema, UnusableRecord
 from forebay.messages import OperationMessage, decode_operation
 from forebay.settings import TIERS
-from forebay_schemas.names import NAME
+from forebay_schemas.names import NAME, RESERVED
 
 LONGEST_DEADLINE_MS = 86_400_000
 _MEDIA = re.compile(r"[!-~]+/[ -~]+")
@@ -90,7 +90,7 @@ def _schemas(texts: list[str]) -> SchemaSet | None:
 def _check(message: OperationMessage, name: str, offset: int) -> None:
     """Refuse what would lead to topics or routes that cannot be."""
     wrong = {
-        "name": message["name"] != name or not NAME.fullmatch(name),
+        "name": message["name"] != name or not NAME.fullmatch(name) or name in RESERVED,
         "app": not NAME.fullmatch(message["app"]),
         "tier": message["tier"] not in TIERS,
         "deadline_ms": not 1 <= message["deadline_ms"] <= LONGEST_DEADLINE_MS,
