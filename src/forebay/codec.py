@@ -198,7 +198,11 @@ def _put_narrow_types_first(schema: Any) -> None:
 
 def _without_logical_types(schema: Any) -> Any:
     if isinstance(schema, dict):
-        return {key: _without_logical_types(value) for key, value in schema.items() if key != "logicalType"}
+        return {
+            key: _without_logical_types(value)
+            for key, value in schema.items()
+            if key != "logicalType" or value == ABSENT["logicalType"]
+        }
     if isinstance(schema, list):
         return [_without_logical_types(entry) for entry in schema]
     return schema

@@ -114,6 +114,19 @@ async def test_each_version_sees_what_was_asked(
     assert (found["old"]["request"], found["new"]["request"]) == (old, new)
 
 
+async def test_a_call_with_a_field_that_the_old_version_does_not_know_is_run_by_the_new_one(
+    client: httpx.AsyncClient,
+) -> None:
+    async def call(tag: str) -> httpx.Response:
+        return await client.post("/v1/grow", json={"id": 1, "tag": tag})
+
+    responses = await asyncio.gather(*(call(f"{index}") for index in range(30)))
+    assert [response.status_code for response in responses] == [200] * 30
+    for index, response in enumerate(responses):
+        assert response.json()["version"] == "new"
+        assert f"tag='{index}')" in response.json()["request"]
+
+
 async def test_each_version_answers_in_its_own_words(client: httpx.AsyncClient) -> None:
     found = await answers(client, "answer", {"text": "t"})
     assert found == {

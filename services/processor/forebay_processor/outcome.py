@@ -31,7 +31,7 @@ def no_processor(operation: str) -> JobOutcome:
     return _failed(
         failures.NO_PROCESSOR,
         "No processor runs this operation",
-        f"until the deadline, none was found that knows operation {operation[:100]!r} and its schema",
+        f"until the deadline, none was found that knows operation {operation[:100]!r} and every field of the request",
     )
 
 

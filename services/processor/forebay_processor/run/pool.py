@@ -6,6 +6,7 @@ import asyncio
 import logging
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 from concurrent.futures import Future
@@ -17,7 +18,7 @@ from pebble import ProcessPool
 from forebay import failures
 from forebay.app import Operation, load_app
 from forebay.codec import Schema
-from forebay.errors import CodecError, Problem
+from forebay.errors import AppError, CodecError, Problem
 from forebay.job import Job
 from forebay_processor.run.call import Failure, HandlerResult, call, invalid_request, now
 
@@ -50,7 +51,7 @@ class Pool:
 
     def _start(self) -> ProcessPool:
         handlers = logging.getLogger().handlers
-        logs = (logging.getLogger().getEffectiveLevel(), handlers[0].formatter if handlers else None)
+        logs = (logging.getLogger().getEffectiveLevel(), _portable(handlers[0].formatter) if handlers else None)
         pool = ProcessPool(
             max_workers=self._workers,
             initializer=begin_process,
@@ -77,6 +78,15 @@ class Pool:
         self._pool.join()
 
 
+def _portable(formatter: logging.Formatter | None) -> logging.Formatter | None:
+    """Return a formatter if it can go to another process: an app may have set one that cannot."""
+    try:
+        pickle.dumps(formatter)
+    except Exception:  # pickling raises errors of many types
+        return None
+    return formatter
+
+
 async def in_process(
     processes: Processes, operation: Operation, payload: bytes, writer: Schema | None, job: Job
 ) -> HandlerResult:
@@ -99,11 +109,13 @@ def begin_process(reference: str, app_dir: Path | None, level: int, formatter: l
     """Log as the processor does and load the app; Ctrl-C is the processor's to handle."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
-    if formatter is not None:
-        handler = logging.StreamHandler()
-        handler.setFormatter(formatter)
-        logging.basicConfig(level=level, handlers=[handler])
-    _operations.update(load_app(reference, app_dir).operations)
+    handler = logging.StreamHandler()
+    handler.setFormatter(formatter)
+    logging.basicConfig(level=level, handlers=[handler])
+    try:
+        _operations.update(load_app(reference, app_dir).operations)
+    except AppError as error:  # each call says so, too: a process that ended here would be started again for ever
+        log.error("a process for CPU work: %s", error)
 
 
 def _end_with_parent() -> None:
@@ -120,7 +132,10 @@ def warm_up() -> None:
 
 def call_in_process(name: str, payload: bytes, writer: str | None, job: Job) -> HandlerResult:
     """Decode a payload and call the handler, both away from the processor's loop."""
-    operation = _operations[name]
+    operation = _operations.get(name)
+    if operation is None:
+        problem = Problem(failures.HANDLER_FAILED, "The handler failed", "its process could not load the app")
+        return HandlerResult(now(), now(), failure=Failure(problem))
     try:
         request = operation.request.decode(payload, Schema(writer) if writer else None)
     except CodecError as error:

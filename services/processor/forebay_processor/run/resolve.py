@@ -10,6 +10,7 @@ from forebay.app import Operation
 from forebay.codec import Schema, SchemaSet
 from forebay.errors import CodecError
 from forebay.messages import JobMessage
+from forebay.unknown_fields import UnknownFields
 
 
 class KnownOperation(Protocol):
@@ -52,13 +53,14 @@ class Resolver:
     def __init__(self, operations: Mapping[str, Operation], catalog: KnownOperations) -> None:
         self._own = {name: Resolved(operation, None) for name, operation in operations.items()}
         self._catalog = catalog
+        self._unknown_fields: dict[tuple[str, str], UnknownFields] = {}
 
     def resolve(self, job: JobMessage) -> Resolved | None:
         """Return what it takes to run a job.
 
         Returns:
-            None where this version of the app does not know the operation, or not yet the schema: another processor
-            may, or this one in a moment.
+            None where this version of the app does not know the operation, or a field that the job has a value for, or
+            not yet the schema: another processor may, or this one in a moment.
 
         Raises:
             CodecError: the job can never run.
@@ -74,4 +76,8 @@ class Resolver:
         entry = self._catalog.entries.get(own.operation.name)
         if entry is None or entry.requests is None or not entry.requests.has_writer(fingerprint):
             return None
-        return Resolved(own.operation, entry.requests.writer(fingerprint))
+        writer = entry.requests.writer(fingerprint)
+        unknown = self._unknown_fields.get((own.operation.name, writer.text))
+        if unknown is None:
+            unknown = self._unknown_fields[own.operation.name, writer.text] = UnknownFields(writer, schema)
+        return None if unknown.find(job["payload"]) is not None else Resolved(own.operation, writer)
