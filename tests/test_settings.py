@@ -76,8 +76,21 @@ def test_settings_do_not_change() -> None:
 def test_every_default_instance_name_is_one_that_may_be_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("socket.gethostname", lambda: "host.example.org")
     instance = load_settings().instance
-    assert instance == "host-example-org"
+    assert instance == "host-example-org-8080"
     assert load_settings(instance=instance).instance == instance
+
+
+def test_the_default_instance_name_is_unique_on_one_host_and_the_same_at_each_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "h" * 200)
+    names = [load_settings(http_port=port).instance for port in (8080, 65535, 8080)]
+    assert names[0] == names[2] != names[1]
+    assert load_settings(instance=names[1]).instance == names[1]
+
+
+def test_a_wrong_port_is_said_to_be_wrong_and_nothing_else_is() -> None:
+    assert complaint(http_port=0).count("setting ") == 1
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@
     │   ├── IncompatibleSchema    an operation's schema does not fit the one in the catalog
     │   ├── OperationTaken        an operation's name is another app's
     │   ├── OperationInUse        an operation that is to be forgotten has processors
-    │   └── UnknownOperation      an operation that is to be forgotten does not exist
+    │   ├── UnknownOperation      an operation that is to be forgotten does not exist
+    │   └── InstanceTaken         another gateway has the instance name
     ├── BrokerError               Kafka, as seen from here
     │   ├── BrokerUnavailable     no answer in time (retriable)
     │   ├── AccessRefused         the credentials are not accepted
@@ -309,6 +310,20 @@ class UnknownOperation(ConfigurationError):
         super().__init__(f"there is no operation '{operation}' in the catalog to forget: {has}")
         self.operation = operation
         self.known = known
+
+
+class InstanceTaken(ConfigurationError):
+    """Another gateway that is alive has the instance name.
+
+    Attributes:
+        instance: the name.
+        holder: who has it, for a person.
+    """
+
+    def __init__(self, instance: str, holder: str) -> None:
+        super().__init__(f"the instance name '{instance}' is another gateway's: {holder}", setting="instance")
+        self.instance = instance
+        self.holder = holder
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 from tomllib import TOMLDecodeError
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -32,6 +32,9 @@ from forebay_schemas import request_ids
 TIERS = ("interactive", "standard", "bulk")
 """The lanes of the queue, the most urgent first."""
 
+_LONGEST_HOST = 70
+"""Characters of the host's name that an instance's default name takes; a port follows."""
+
 MIB = 1024 * 1024
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -46,10 +49,6 @@ _KUBERNETES_VALUE = re.compile(r"(tcp|udp|sctp)://")
 
 _GOODBYE_BOUND = 15.0
 """Seconds that a service may take to disconnect from a cluster that does not answer."""
-
-
-def _default_instance() -> str:
-    return re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname()) or "gateway"
 
 
 class Settings(BaseSettings):
@@ -71,13 +70,14 @@ class Settings(BaseSettings):
     max_message_bytes: int = Field(8 * MIB, ge=MIB, description="largest message of every topic")
     replication_factor: int = Field(-1, ge=-1, description="copies of each topic; -1: the cluster's default")
 
-    instance: str = Field(
-        default_factory=_default_instance,
-        pattern=f"^{request_ids.INSTANCE_PATTERN}$",
-        description="name of this gateway, different for each; it names the reply topic",
-    )
     http_host: str = Field("127.0.0.1", description="address of the API")
     http_port: Port = 8080
+    instance: str = Field(
+        "",
+        validate_default=True,
+        pattern=f"^{request_ids.INSTANCE_PATTERN}$",
+        description="name of this gateway, different for each; it names the reply topic; default: host and http_port",
+    )
     admin_host: str = Field("127.0.0.1", description="address of health and metrics")
     admin_port: Port = 8081
     max_body_bytes: int = Field(
@@ -106,6 +106,14 @@ class Settings(BaseSettings):
     trace_ratio: float = Field(1.0, ge=0.0, le=1.0, description="share of the traces begun here that are recorded")
 
     toml_file: ClassVar[Path | None] = None
+
+    @field_validator("instance", mode="before")
+    @classmethod
+    def _name_it_after_host_and_port(cls, value: Any, info: ValidationInfo) -> Any:
+        if value != "":
+            return value
+        host = re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname())[:_LONGEST_HOST] or "gateway"
+        return f"{host}-{info.data.get('http_port', 0)}"
 
     @field_validator("namespace")
     @classmethod

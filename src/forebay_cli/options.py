@@ -57,7 +57,7 @@ BootstrapServers = Annotated[
 Namespace = Annotated[str | None, _flag("--namespace", "The prefix of every topic and group; by default 'forebay.'.")]
 TraceRatio = Annotated[float | None, _flag("--trace-ratio", "The share of traces that are recorded, from 0 to 1.")]
 Instance = Annotated[
-    str | None, _flag("--instance", "The name of the gateway, different for each; by default the host's.")
+    str | None, _flag("--instance", "The name of the gateway, different for each; by default the host's and the port.")
 ]
 HttpHost = Annotated[str | None, _flag("--host", "The address of the API; by default loopback only.")]
 HttpPort = Annotated[int | None, _flag("--port", "The port of the API; by default 8080.")]

@@ -31,8 +31,8 @@ def page(name: str) -> str:
 
 def default_of(field: FieldInfo) -> str:
     """The default as the table has it."""
-    if field.default_factory is not None:
-        return "the host's name"
+    if field.validate_default:
+        return "the host's name and `http_port`"
     match field.default:
         case None:
             return "none"

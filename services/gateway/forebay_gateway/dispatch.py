@@ -87,8 +87,8 @@ class Dispatcher:
         Raises:
             HttpProblem: 413, 503 or 504.
         """
-        if not self._replies.up:
-            raise problems.broker_away("the broker does not answer at present; nothing was produced")
+        if (trouble := self._replies.trouble) is not None:
+            raise problems.broker_away(f"{trouble}; nothing was produced")
         now = time.time_ns()
         value = encode_job(self._job(trip, route, request, now // 1_000_000))
         trip.published = now // 1000

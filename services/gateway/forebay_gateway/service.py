@@ -37,6 +37,8 @@ async def serve(settings: Settings, stop: asyncio.Event | None = None) -> None:
 
     Raises:
         ConfigurationError: a port is taken.
+        InstanceTaken: another gateway has the name of this one, or took it while this one was away; then it stops in
+            order first.
         BrokerUnavailable: the cluster does not answer.
         TopicMismatch: a topic exists in another shape.
     """
@@ -49,19 +51,14 @@ async def serve(settings: Settings, stop: asyncio.Event | None = None) -> None:
         await topics.ensure(settings, topics.of_gateway(settings))
         metrics = Metrics()
         waiters = Waiters()
-        replies = Replies(settings, topics.replies(settings).name, waiters, metrics)
         router = Router(settings.namespace)
         catalog = Catalog(settings, settings.instance, router.update)
         provider = tracing.configure("gateway", settings.instance, version("forebay"), settings.trace_ratio)
 
-        def not_ready() -> str | None:
-            if stop.is_set():
-                return "the gateway is stopping"
-            return None if replies.up else "the broker does not answer, or the replies cannot be read"
-
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(asyncio.to_thread, provider.shutdown)
             producer = Producer(settings, settings.instance)
+            replies = Replies(settings, producer, waiters, metrics, on_lost=stop.set)
             for part in (producer, replies, catalog):
                 stack.push_async_callback(part.stop)
                 await part.start()
@@ -70,19 +67,24 @@ async def serve(settings: Settings, stop: asyncio.Event | None = None) -> None:
             gateway = Gateway(router, dispatcher, spans, metrics)
             limits = Limits(settings.max_body_bytes, settings.head_timeout, settings.body_timeout)
             background = (catalog.follow(), replies.read(), replies.watch(), waiters.keep_deadlines())
-            async with (
-                running(*background),
-                serving(admin_app(metrics.registry, not_ready), admin, limits),
-                serving(gateway, public, limits) as server,
-            ):
-                ready = f"{settings.instance} serves http://{settings.http_host}:{settings.http_port}"
-                log.info(ready)
-                notify(READY="1", STATUS=ready)
-                await stop.wait()
-                notify(STOPPING="1")
-                log.info("%s is stopping; %d requests are held", settings.instance, len(waiters))
-                await _within(settings.shutdown_notice, hurry)
-                await _finish(server, waiters, settings.shutdown_grace, hurry)
+
+            def not_ready() -> str | None:
+                if stop.is_set():
+                    return "the gateway is stopping"
+                return replies.trouble or (None if producer.usable else "no job can be produced: see the log")
+
+            async with running(*background), serving(admin_app(metrics.registry, not_ready), admin, limits):
+                await replies.claim.make()
+                async with serving(gateway, public, limits) as server:
+                    ready = f"{settings.instance} serves http://{settings.http_host}:{settings.http_port}"
+                    log.info(ready)
+                    notify(READY="1", STATUS=ready)
+                    await stop.wait()
+                    notify(STOPPING="1")
+                    log.info("%s is stopping; %d requests are held", settings.instance, len(waiters))
+                    await _within(settings.shutdown_notice, hurry)
+                    await _finish(server, waiters, settings.shutdown_grace, hurry)
+        replies.claim.check()
 
 
 async def _finish(server: Server, waiters: Waiters, grace: float, hurry: asyncio.Event) -> None:
