@@ -92,7 +92,7 @@ class Roots:
         root = cast(Any, provider.sampler)._root
         self._bound = root.bound if isinstance(root, TraceIdRatioBased) else 0
 
-    def begin(self) -> Headers | None:
+    def draw(self) -> Headers | None:
         """Draw the id of a new trace.
 
         Returns:

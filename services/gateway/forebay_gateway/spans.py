@@ -38,7 +38,7 @@ class Spans:
         """Begin the SERVER span of a request, as part of the caller's trace where it names one."""
         parent = Context()
         if b"traceparent" not in headers:
-            unsampled = self._roots.begin()
+            unsampled = self._roots.draw()
             if unsampled is not None:
                 return RequestSpans(self._tracer, self._replies, route, None, unsampled)
         else:
