@@ -63,6 +63,8 @@ class Link:
         self._missing: dict[str, float] = {}
         self._former: dict[str, set[bytes]] = {}
         self._listeners: set[Callable[[], None]] = set()
+        self._away_since: float | None = None
+        self._why = "no broker is known"
         self._wanted = asyncio.Event()
         self._waiting: list[asyncio.Future[bool]] = []
         self._following: asyncio.Task[None] | None = None
@@ -233,6 +235,7 @@ class Link:
             answered = False
             try:
                 answered = await self._refresh()
+                self._note(answered)
             except Exception:
                 log.exception("what a broker told of the topics could not be taken in")
             finally:
@@ -240,6 +243,26 @@ class Link:
                     if not one.done():
                         one.set_result(answered)
             await asyncio.sleep(METADATA_SPACING)
+
+    def _note(self, answered: bool) -> None:
+        """Say when the cluster stops answering, and when it answers again."""
+        if answered and self._away_since is not None:
+            away = time.monotonic() - self._away_since
+            self._away_since = None
+            log.info(
+                "the cluster at %s answers again, after %.0f s",
+                self._settings.brokers,
+                away,
+                extra={"outage": False},
+            )
+        elif not answered and self._away_since is None:
+            self._away_since = time.monotonic()
+            log.warning(
+                "the cluster at %s does not answer, and is tried again: %s",
+                self._settings.brokers,
+                self._why,
+                extra={"outage": True},
+            )
 
     async def _refresh(self) -> bool:
         """Ask one node after the other until one answers: the last that did first, and at the end where they began."""
@@ -254,7 +277,8 @@ class Link:
                     request = MetadataRequest(names)
                     response = await self._connections.send(address, SHARED, request, REQUEST_BOUND)
             except (Unreachable, TimeoutError) as error:
-                log.debug("no metadata from %s:%d: %s", *address, error or "no answer")
+                self._why = str(error) or f"{address.host}:{address.port} did not answer within {METADATA_BOUND:g} s"
+                log.debug("no metadata from %s:%d: %s", *address, self._why)
                 continue
             metadata = metadata_of(response)
             if not metadata.brokers:

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import io
+import logging
+import time
+from collections.abc import Callable
+
+import pytest
+
+from forebay_cli.log import ServiceLog
+
+Said = Callable[[], list[str]]
+"""Returns the lines that were written since it was called last."""
+
+
+@pytest.fixture
+def stream() -> io.StringIO:
+    return io.StringIO()
+
+
+@pytest.fixture
+def handler(stream: io.StringIO) -> ServiceLog:
+    return ServiceLog(stream, hold=0.2, recovery=0.3)
+
+
+@pytest.fixture
+def said(stream: io.StringIO) -> Said:
+    seen = 0
+
+    def new() -> list[str]:
+        nonlocal seen
+        lines = stream.getvalue().splitlines()
+        seen, before = len(lines), seen
+        return lines[before:]
+
+    return new
+
+
+def record(name: str, text: str, level: int = logging.WARNING, **more: object) -> logging.LogRecord:
+    return logging.makeLogRecord({"name": name, "msg": text, "levelno": level, **more})
+
+
+def until(said: Said) -> list[str]:
+    deadline = time.monotonic() + 20
+    lines: list[str] = []
+    while not lines:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+        lines = said()
+    return lines
+
+
+def test_an_outage_is_two_lines(handler: ServiceLog, said: Said) -> None:
+    handler.handle(record("forebay.kafka.reader", "a topic cannot be read"))
+    handler.handle(record("forebay.kafka.link", "away", outage=True))
+    handler.handle(record("forebay.kafka.link", "away, says another link", outage=True))
+    handler.handle(record("forebay_gateway.replies", "no answer"))
+    handler.handle(record("forebay.kafka.link", "back", logging.INFO, outage=False))
+    handler.handle(record("forebay.kafka.link", "back, says another link", logging.INFO, outage=False))
+    handler.handle(record("forebay.kafka.reader", "a topic has no leader"))
+    handler.handle(record("forebay.kafka.reader", "a topic is read again", logging.INFO))
+    handler.handle(record("forebay_gateway.replies", "they come again", logging.INFO))
+    assert said() == ["away", "back"]
+    handler.handle(record("forebay.kafka.sender", "a batch is numbered anew"))
+    assert until(said) == ["a batch is numbered anew"], "the others ended with the outage"
+    handler.handle(record("forebay.kafka.link", "away", outage=True))
+    assert said() == ["away"], "the next outage is one of its own"
+
+
+def test_what_an_outage_is_not_the_cause_of_is_said(handler: ServiceLog, said: Said) -> None:
+    handler.handle(record("forebay.kafka.reader", "records cannot be read"))
+    handler.handle(record("forebay_processor.processor", "a job expired"))
+    assert said() == ["a job expired"]
+    assert until(said) == ["records cannot be read"]
+
+
+def test_what_did_not_end_with_the_outage_is_said_after_it(handler: ServiceLog, said: Said) -> None:
+    handler.handle(record("forebay.kafka.link", "away", outage=True))
+    handler.handle(record("forebay_gateway.replies", "the topic is gone"))
+    handler.handle(record("forebay.kafka.link", "back", logging.INFO, outage=False))
+    assert said() == ["away", "back"]
+    assert until(said) == ["the topic is gone"]
+
+
+def test_what_is_held_back_is_written_at_the_end(handler: ServiceLog, said: Said) -> None:
+    handler.handle(record("forebay.kafka.reader", "records cannot be read"))
+    handler.close()
+    assert said() == ["records cannot be read"]
