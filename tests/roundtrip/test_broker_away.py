@@ -10,6 +10,7 @@ from functools import partial
 import httpx
 import pytest
 
+from forebay_cli import exit_codes
 from tests.support.brokers import Broker
 from tests.support.services import Site
 from tests.support.waiting import until
@@ -91,5 +92,5 @@ async def test_both_leave_in_bounded_time_while_the_broker_is_away(
         assert response.status_code == 503
         assert response.json()["type"] == "urn:forebay:problem:stopping"
         assert await asyncio.to_thread(gateway.exit_code, 25) == 0
-        assert await asyncio.to_thread(processor.exit_code, 25) == 1
+        assert await asyncio.to_thread(processor.exit_code, 25) == exit_codes.UNAVAILABLE
         assert f"forebay: producing to {site.namespace}replies." in processor.output, "it says what it leaves behind"
