@@ -22,6 +22,7 @@ class Call:
         took: seconds until the answer.
         status: of the answer.
         problem: its problem type, or nothing.
+        timing: the gateway's ``Server-Timing``.
     """
 
     operation: str
@@ -29,6 +30,7 @@ class Call:
     took: float
     status: int
     problem: str
+    timing: str
 
 
 @dataclass
@@ -51,6 +53,11 @@ class Load:
             pacing.cancel()
             await asyncio.gather(pacing, return_exceptions=True)
             await asyncio.gather(*self._under_way)
+
+    @property
+    def under_way(self) -> int:
+        """How many calls have no answer yet."""
+        return len(self._under_way)
 
     def answered_since(self, moment: float) -> float | None:
         """Return when the calls began that were all answered 200 from then on; None if the last was not."""
@@ -81,4 +88,5 @@ class Load:
         begun = time.monotonic()
         response = await self.client.post(f"/v1/{operation}", json={"tag": tag, "seconds": 0})
         problem = "" if response.status_code == 200 else response.json()["type"]
-        self.calls.append(Call(operation, begun, time.monotonic() - begun, response.status_code, problem))
+        timing = response.headers.get("server-timing", "")
+        self.calls.append(Call(operation, begun, time.monotonic() - begun, response.status_code, problem, timing))

@@ -56,6 +56,8 @@ def server_settings(data: str, port: int, membership: Membership) -> dict[str, o
         # and before another node becomes the leader of its partitions.
         "broker.session.timeout.ms": 3000,
         "broker.heartbeat.interval.ms": 500,
+        # Others wait so long for a controller that hangs, in place of 30 s, before they turn to the one elected since.
+        "controller.socket.timeout.ms": 3000,
         "num.network.threads": 2,
         "num.io.threads": 4,
         "log.cleaner.dedupe.buffer.size": 16 * 1024 * 1024,

@@ -33,6 +33,8 @@ METADATA_SPACING = 0.1
 """Seconds at least between two requests for metadata."""
 METADATA_BOUND = 2.0
 """Seconds that a node may take to answer one, before another node is asked."""
+NODE_BOUND = 4.0
+"""Seconds that a node may take to answer what others can answer as well, before another one is asked."""
 REQUEST_BOUND = 15.0
 """Seconds after which a connection without an answer counts as dead."""
 GONE_AFTER = 2.0
@@ -113,12 +115,33 @@ class Link:
         return await self._connections.send(address, lane, request, bound)
 
     async def send_to_any(self, request: Any) -> Any:
-        """Send a request that every node can answer; raises `Unreachable`."""
-        return await self.send(self.any_node(), request)
+        """Send a request that every node can answer, to others where one does not; raises `Unreachable`."""
+        return await self._send_around(self.any_node(), request)
 
     async def send_to_controller(self, request: Any) -> Any:
-        """Send a request that changes the cluster; raises `Unreachable`."""
-        return await self.send(self._controller if self._controller in self._brokers else self.any_node(), request)
+        """Send a request that changes the cluster, through others where the controller does not answer.
+
+        It may have been carried out before, by a node that did not answer in time.
+
+        Raises:
+            Unreachable: none answered.
+        """
+        return await self._send_around(
+            self._controller if self._controller in self._brokers else self.any_node(), request
+        )
+
+    async def _send_around(self, node: int, request: Any) -> Any:
+        """Send a request to a node, and to others until one answers; once more than there are nodes."""
+        for left in range(len(self._brokers), -1, -1):
+            try:
+                async with asyncio.timeout(NODE_BOUND):
+                    return await self.send(node, request)
+            except (Unreachable, TimeoutError) as error:
+                if not left:
+                    raise Unreachable(str(error) or f"broker {node} did not answer within {NODE_BOUND:g} s") from error
+            await self.refresh()
+            node = self.any_node()
+        raise Unreachable("there is no broker")
 
     def any_node(self) -> int:
         """Return a node that is likely to answer."""

@@ -29,6 +29,8 @@ JOIN_SLACK = 10.0
 """Seconds that joining may take beyond what the group waits for its members."""
 LEAVE_BOUND = 3.0
 """Seconds that leaving the group may take."""
+_OF_A_GROUP = 0
+"""The kind of coordinator that is looked up."""
 RETRY = 0.1
 """Seconds before a commit is tried again."""
 
@@ -44,8 +46,8 @@ class Client(Protocol):
     async def send(self, node: int, request: Any, lane: str = ..., bound: float = ...) -> Any:
         """Send a request to a node and return the response; raises `Unreachable`."""
 
-    def any_node(self) -> int:
-        """Return a node that is likely to answer."""
+    async def send_to_any(self, request: Any) -> Any:
+        """Send a request that every node can answer; raises `Unreachable`."""
 
     def drop(self, node: int, lane: str) -> None:
         """Close a lane's connection to a node."""
@@ -288,7 +290,7 @@ class _ClientView:
         bound = self._join_bound if held else self._session_timeout / 2
         try:
             async with asyncio.timeout(bound):
-                response = await self._client.send(node, request, self._lane, self._join_bound)
+                response = await self._send_held(node, request) if held else await self._send(node, request)
         except TimeoutError:
             self._client.drop(node, self._lane)
             raise kafka_errors.RequestTimedOutError(f"broker {node} did not answer within {bound:g} s") from None
@@ -299,9 +301,29 @@ class _ClientView:
             self.refusal = GroupRefused(f"group {self._group}: {_REFUSALS[code].format(setting=setting)}")
         return response
 
+    async def _send(self, node: int, request: Any) -> Any:
+        return await self._client.send(node, request, self._lane, self._join_bound)
+
+    async def _send_held(self, node: int, request: Any) -> Any:
+        """Send a request that waits for all members; it is given up once the group has another coordinator."""
+        sending = asyncio.ensure_future(self._send(node, request))
+        try:
+            while not (await asyncio.wait([sending], timeout=self._session_timeout / 2))[0]:
+                if await self._has_moved_from(node):
+                    self._client.drop(node, self._lane)
+            return await sending
+        finally:
+            sending.cancel()
+
+    async def _has_moved_from(self, node: int) -> bool:
+        try:
+            return await self.coordinator_lookup(_OF_A_GROUP, self._group) != node
+        except kafka_errors.KafkaError:
+            return False
+
     async def coordinator_lookup(self, kind: int, key: str) -> int:
         try:
-            response = await self._client.send(self._client.any_node(), FindCoordinatorRequest(key, kind))
+            response = await self._client.send_to_any(FindCoordinatorRequest(key, kind))
         except Unreachable as error:
             raise kafka_errors.KafkaConnectionError(str(error)) from error
         error_type = kafka_errors.for_code(response.error_code)
