@@ -80,11 +80,9 @@ async def loaded(site: Site) -> AsyncIterator[Load]:
     """A gateway and two processors under load, until the block ends; then every call was answered, and in time."""
     gateway, _ = await asyncio.to_thread(site.pair)
     await asyncio.to_thread(site.processor)
-    limits = httpx.Limits(max_connections=None)
-    async with httpx.AsyncClient(base_url=gateway.url, timeout=60, limits=limits) as client:
-        load = Load(client, tuple(DEADLINES), RATE)
-        async with load.running():
-            yield load
+    load = Load(gateway.url, tuple(DEADLINES), RATE)
+    async with load.running():
+        yield load
     for call in load.calls:
         assert call.took < DEADLINES[call.operation] + LATE, call
         assert call.status in (200, 503, 504), call

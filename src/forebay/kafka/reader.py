@@ -321,8 +321,10 @@ class Reader:
     def _give_up(self, leaders: Iterable[int]) -> None:
         for leader in leaders:
             if leader != NO_LEADER:
-                self._under_way[leader][0].cancel()
+                # taken out here and not by the task: one that is cancelled before its first step does nothing any more
+                self._under_way.pop(leader)[0].cancel()
                 self._link.drop(leader, self._lane)
+        self._answer.set()
 
     # fetching
 
@@ -369,7 +371,9 @@ class Reader:
             self._link.request_refresh()
             await asyncio.sleep(BACK_OFF)
         finally:
-            del self._under_way[leader]
+            entry = self._under_way.get(leader)
+            if entry is not None and entry[1] is wanted:
+                del self._under_way[leader]
             self._answer.set()
 
     def _take_in(self, answers: Iterable[Answer], wanted: Iterable[Wanted]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from forebay.errors import AuthorizationFailed, BrokerError, BrokerUnavailable, MessageTooLarge, TopicUnknown
 from forebay.kafka.link import REQUEST_BOUND, Link
@@ -220,11 +220,20 @@ class Sender:
             log.debug("producing: %s", error)
             self._link.request_refresh()
         finally:
-            del self._requests[leader]
-            for batch in unanswered.values():
-                batch.doubtful = True
-                self._send_again(batch)
+            if self._is_under_way(leader, batches):
+                self._end_request(leader, unanswered.values())
         self._on_free()
+
+    def _is_under_way(self, leader: int, batches: list[Batch]) -> bool:
+        """Whether the request with these batches was not given up."""
+        request = self._requests.get(leader)
+        return request is not None and request[1] is batches
+
+    def _end_request(self, leader: int, unanswered: Iterable[Batch]) -> None:
+        del self._requests[leader]
+        for batch in unanswered:
+            batch.doubtful = True
+            self._send_again(batch)
 
     def _see_to(self, batch: Batch, answer: Produced) -> None:
         code = answer.code
@@ -279,9 +288,11 @@ class Sender:
                 del self._again[place]
                 self._drop_numbers(batch)
                 self._on_end(batch, trouble, -1)
-        for leader, (task, batches) in self._requests.items():
+        for leader, (task, batches) in list(self._requests.items()):
             if all(self._link.leader(*batch.place) not in (leader, NO_LEADER) for batch in batches):
                 task.cancel()
+                # here and not in the task: one that is cancelled before its first step does nothing any more
+                self._end_request(leader, batches)
         self._on_free()
 
     def _without_partition(self, place: Place) -> TopicUnknown | None:
