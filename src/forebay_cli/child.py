@@ -34,6 +34,9 @@ REMIND_AFTER = 5.0
 REMIND_EVERY = 15.0
 """Seconds between two mentions after that."""
 
+_BETWEEN_SIGNALS = 0.25
+"""Seconds between two signals that a program must tell apart."""
+
 _LAST_LINES = 1.0
 """Seconds that the last lines of a program that has ended may take to arrive."""
 _LONGEST_LINE = 64 * 1024
@@ -123,6 +126,8 @@ class Child:
         """Ask the program to end and wait; kill it, with all that it started, when its time is over."""
         self._stopping.set()
         self._terminate()
+        if self._patience < self.program.stop_within:  # it has to hurry from the beginning
+            asyncio.get_running_loop().call_later(_BETWEEN_SIGNALS, self._terminate)
         try:
             async with asyncio.timeout(self._patience) as self._limit:
                 await self._ended.wait()

@@ -113,7 +113,7 @@ def test_several_gateways_and_processors_work_side_by_side(folder: Path, argumen
 
 
 EVERY_TIER = """
-import logging, logging.config, os
+import asyncio, logging, logging.config, os
 from dataclasses import dataclass
 from forebay import Forebay
 
@@ -134,6 +134,12 @@ async def usual(request: Nothing) -> Nothing:
 
 @app.operation(tier="bulk", deadline=20.0)
 async def long(request: Nothing) -> Nothing:
+    return request
+
+@app.operation(tier="bulk", deadline=120.0)
+async def endless(request: Nothing) -> Nothing:
+    open("endless", "w").close()
+    await asyncio.sleep(120)
     return request
 
 @app.operation(tier="bulk", deadline=12.0)
@@ -170,12 +176,29 @@ def test_a_job_that_ends_its_process_ends_neither_the_other_tiers_nor_forebay_up
         assert up.stop() == 0
 
 
+def test_a_second_signal_still_gives_each_held_caller_an_answer(
+    folder: Path, arguments: list[str], ports: list[int]
+) -> None:
+    (folder / "tiers.py").write_text(EVERY_TIER)
+    with Up(folder, "tiers", *arguments[1:]) as up, ThreadPoolExecutor() as pool:
+        up.until_ready()
+        held = pool.submit(call, ports[0], "endless")
+        up.until((folder / "endless").exists)
+        up.process.send_signal(signal.SIGINT)
+        up.until(lambda: up.count("SIGINT: stopping; again to hurry"))
+        up.process.send_signal(signal.SIGINT)
+        status, answer = held.result(BOUND)
+        assert (status, answer["type"]) == (503, "urn:forebay:problem:stopping")
+        assert up.process.wait(BOUND) == 0
+        assert not up.count("killing it"), up.output
+
+
 def test_several_apps_run_side_by_side(folder: Path, arguments: list[str], ports: list[int]) -> None:
     (folder / "tiers.py").write_text(EVERY_TIER)
     with Up(folder, "tiers", *arguments) as up:
         up.until_ready()
         assert "operations of greetings: convert, greet\n" in up.output
-        assert "operations of tiers: deadly, long, quick, usual\n" in up.output
+        assert "operations of tiers: deadly, endless, long, quick, usual\n" in up.output
         assert greet(ports[0]) == "hello you"
         assert call(ports[0], "quick") == (200, {})
         assert up.count(r"^processor-greetings-1 \| .* runs greet, convert in 16 slots") == 1

@@ -69,7 +69,9 @@ class Connections:
         except TimeoutError:
             connection.close(CloseReason.CONNECTION_TIMEOUT)
             raise Unreachable(f"{address.host}:{address.port} did not answer within {bound:g} s") from None
-        except (KafkaError, OSError, ValueError, RuntimeError) as error:  # the last is uvloop's, of a closed transport
+        except RuntimeError as error:  # uvloop's, of a transport that was just closed
+            raise Unreachable(f"{address.host}:{address.port} closed the connection") from error
+        except (KafkaError, OSError, ValueError) as error:
             raise Unreachable(str(error) or type(error).__name__) from error
 
     def drop(self, address: Address, lane: str) -> None:
