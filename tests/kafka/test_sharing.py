@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay.kafka.sharing import Claim, share
+from forebay.kafka.sharing import Claim, known_somewhere, share
 
 partition_counts = st.integers(0, 24)
 lists = st.lists(st.integers(0, 24), max_size=24, unique=True)
@@ -81,3 +81,22 @@ def test_more_work_in_hand_than_a_fair_share_is_no_reason_to_be_unfair() -> None
 def test_work_in_hand_counts_for_more_than_what_somebody_owned_once() -> None:
     after = share(range(2), {"a": Claim([], [0, 1]), "b": Claim([0], [])})
     assert after == {"a": [1], "b": [0]}
+
+
+def test_of_more_work_in_hand_than_a_fair_share_what_is_named_first_stays() -> None:
+    after = share(range(4), {"first": Claim([3, 1, 0, 2], []), "second": Claim([], [])})
+    assert after == {"first": [1, 3], "second": [0, 2]}
+
+
+@given(partition_counts, st.dictionaries(members, st.lists(st.sampled_from("xyz"), unique=True), min_size=1))
+def test_whoever_knows_what_not_everybody_knows_is_named(count: int, known: dict[str, list[str]]) -> None:
+    claims = {member: Claim([], [], operations=operations) for member, operations in known.items()}
+    shares = share(range(count), claims)
+    somewhere = known_somewhere(claims, shares)
+    for operation in "xyz":
+        knowing = [member for member in known if operation in known[member]]
+        expected = {partition for member in knowing for partition in shares[member]}
+        if 0 < len(knowing) < len(known):
+            assert set(somewhere[operation]) == expected
+        else:
+            assert operation not in somewhere

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +16,7 @@ from forebay.errors import BrokerUnavailable, MessageTooLarge, TopicUnknown
 from forebay.kafka import Record, Start
 from forebay.messages import decode_reply, encode_job
 from forebay.settings import TIERS
+from forebay_processor import fetch as fetch_module
 from forebay_processor import processor as processor_module
 from forebay_processor.lease import Ending, Lease, Partition
 from forebay_processor.run.call import HandlerResult
@@ -66,6 +66,7 @@ class World(RuleBasedStateMachine):
         self.wrong: list[dict[str, Any]] = []
         self.loop.set_exception_handler(lambda _, context: self.wrong.append(context))
         self.now = 1_000_000.0
+        self.serial = 0
         self.logs: dict[Partition, list[Record]] = {partition: [] for partition in PARTITIONS}
         self.group: dict[Partition, int] = {}
         self.cared_for: set[str] = set()
@@ -117,7 +118,8 @@ class World(RuleBasedStateMachine):
             tier = PARTITIONS[partition]
             kind = data.draw(st.sampled_from([*KINDS[tier], "garbage", "odd reply topic"]), "kind")
             deadline = data.draw(st.sampled_from([NEVER, 0, 100, 1_000]), "deadline")
-            name = f"gw-{uuid.uuid4()}"
+            name = f"gw-00000000-0000-7000-8000-{self.serial:012d}"
+            self.serial += 1
             value = encode_job(
                 a_message(
                     request_id=name,
@@ -432,8 +434,9 @@ class World(RuleBasedStateMachine):
 
 
 @pytest.fixture(autouse=True)
-def _quick_last_words(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processor_module, "LAST_WORDS", 0.001)
+    monkeypatch.setattr(fetch_module, "REVOKE_BOUND", 0.0)
 
 
 World.TestCase.settings = settings(

@@ -144,7 +144,7 @@ def test_a_cluster_that_is_not_there_is_one_sentence(site: Site) -> None:
         site.start_processor("latecomer", FOREBAY_BOOTSTRAP_SERVERS=nobody),
     ]
     for service in started:
-        assert service.exit_code() == 1
+        assert service.exit_code() == 75
         assert [line for line in service.output.splitlines() if "Traceback" in line] == []
         [sentence] = said_by(service)
         assert nobody in sentence

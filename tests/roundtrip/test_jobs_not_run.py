@@ -116,7 +116,8 @@ async def test_a_record_that_is_no_job_becomes_a_dead_letter_and_its_partition_g
     [
         ({"deadline": 2**60}, "no instant of a date"),
         ({"reply_topic": "somebody.elses"}, "its reply_topic is not a gateway's: 'somebody.elses'"),
-        ({"tenant": "t" * 1000}, "longer than 255 characters"),
+        ({"tenant": "t" * 1000}, "its operation or tenant is longer than 255 characters"),
+        ({"request_id": "a\nb"}, "its request_id is none: 'a\\nb'"),
         ({"payload_schema": None}, "disagree on whether there is a schema"),
         ({"operation": "turn_round"}, "disagree on whether there is a schema"),
         ({"payload": b"\xff\xff"}, "does not fit the schema of roundtrip.Task"),
@@ -127,16 +128,14 @@ async def test_a_job_that_can_never_run_becomes_a_dead_letter_too(
 ) -> None:
     example = await client.post("/v1/on_loop", json={"tag": "example"})
     job = await _job_of(pair, example.headers["forebay-request-id"])
+    name = job["request_id"] = f"{pair.gateway.instance}-{uuid.uuid4()}"
     job.update(changed)  # type: ignore[typeddict-item] # any field may be changed
-    job["request_id"] = f"{pair.gateway.instance}-{uuid.uuid4()}"
     value = encode_job(job)
-    letter = await _buried(pair, value, job["request_id"])
+    letter = await _buried(pair, value, name)
     assert letter.value == value
     assert dict(letter.headers)["fb-error-type"] == b"unreadable-job"
     assert reason in (header(letter, "fb-error-detail") or "")
-    [reply] = await until(
-        lambda: replies_to(pair.site.settings, pair.gateway.instance, job["request_id"]), 10, "the caller is told"
-    )
+    [reply] = await until(lambda: replies_to(pair.site.settings, pair.gateway.instance, name), 10, "the caller is told")
     assert reply["outcome"] == "FAILED"
     assert reply["problem"] is not None
     assert reply["problem"]["type"] == "unreadable-job"

@@ -56,25 +56,41 @@ class HeldProducer:
         self.capacity = asyncio.Event()
         self.capacity.set()
 
+    def size_of(self, value: bytes | None, *, key: bytes | None, headers: Headers = ()) -> int:  # noqa: ARG002
+        return len(value or b"")
+
     @property
     def backpressured(self) -> bool:
         return not self.capacity.is_set()
 
-    async def wait_for_capacity(self) -> None:
+    async def wait_for_capacity(self, size: int = 0) -> None:  # noqa: ARG002
         await self.capacity.wait()
+
+    async def publish_and_wait(
+        self, topic: str, value: bytes | None, *, key: bytes | None, headers: Headers = ()
+    ) -> int:
+        await self.wait_for_capacity()
+        delivered: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        def on_delivery(error: BrokerError | None) -> None:
+            if not delivered.done():
+                delivered.set_exception(error) if error else delivered.set_result(0)
+
+        self.publish(topic, value, key=key, headers=headers, on_delivery=on_delivery)
+        return await delivered
 
     def publish(
         self,
         topic: str,
         value: bytes | None,
         *,
-        key: bytes,
+        key: bytes | None,
         headers: Headers = (),
         partition: int | None = None,  # noqa: ARG002 - the signature is the producer's
         on_delivery: Callable[[BrokerError | None], None] | None = None,
     ) -> None:
         assert on_delivery is not None
-        self.sent.append(Sent(topic, value, key, headers, on_delivery))
+        self.sent.append(Sent(topic, value, key or b"", headers, on_delivery))
 
 
 class HeldMember:
@@ -84,6 +100,7 @@ class HeldMember:
         self.group = group
         self.positions: dict[Partition, int] = {}
         self.commits_work: bool | None = True
+        self.trouble: str | None = None
 
     async def commit(self, offsets: Mapping[Partition, int], timeout: float) -> bool:  # noqa: ARG002
         await asyncio.sleep(0)
@@ -147,11 +164,13 @@ class Script:
         held: the handlers on the loop that have begun and not ended, by the id of their job.
         begun: the ids of jobs whose handler was called, in order.
         act: what a handler in a thread does at its end.
+        on_loop: what a handler on the loop does in place of waiting; None: it waits.
     """
 
     held: dict[str, asyncio.Future[bytes]] = field(default_factory=dict)
     begun: list[str] = field(default_factory=list)
     act: Callable[[], bytes] = bytes
+    on_loop: Callable[[], bytes] | None = None
 
 
 def an_app(script: Script) -> Forebay:
@@ -161,6 +180,8 @@ def an_app(script: Script) -> Forebay:
     @app.operation(tier="interactive")
     async def on_loop(request: bytes, job: Job) -> bytes:  # noqa: ARG001
         script.begun.append(job.id)
+        if script.on_loop is not None:
+            return script.on_loop()
         future = script.held[job.id] = asyncio.get_running_loop().create_future()
         try:
             result: bytes = await future
@@ -205,7 +226,7 @@ class Chain:
         self.producer, self.calls, self.member = HeldProducer(), HeldCalls(), HeldMember(group)
         self.stopped = asyncio.Event()
         self.fatal = Fatal(self.stopped)
-        metrics = Metrics(APP)
+        self.metrics = metrics = Metrics(APP)
         self.scheduler = Scheduler(SLOTS, reserves(SLOTS, TIERS), backlog=5, backlog_bytes=1000)
         dead = DeadLetters(NAMESPACE, APP, self.producer, metrics)
         settler = Settler(NAMESPACE, APP, self.producer, dead, "processor", self.fatal, metrics, clock)
@@ -217,8 +238,8 @@ class Chain:
             tier: Fetcher(
                 tier,
                 self.member,
-                TierIntake(tier, reader, resolver, self.processor, settler, clock),
-                WINDOW,
+                TierIntake(tier, reader, resolver, self.processor, settler, clock, WINDOW),
+                self.fatal,
             )
             for tier in TIERS
         }
@@ -227,3 +248,11 @@ class Chain:
         """Begin to read a partition."""
         self.member.positions[partition] = offset
         self.fetchers[tier].leases.begin(partition, offset, start)
+
+    def finish(self, result: bytes) -> None:
+        """Let the handler on the loop return that was called first."""
+        self.script.held.pop(next(iter(self.script.held))).set_result(result)
+
+    def gauge(self, name: str) -> float | None:
+        """What the metrics say."""
+        return self.metrics.registry.get_sample_value(name, {"app": APP})

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -123,8 +123,8 @@ class Gateway(Service):
 class Processor(Service):
     """A processor of one of the apps beside this module."""
 
-    def __init__(self, name: str, app: str, environment: dict[str, str], folder: Path) -> None:
-        arguments = ["processor", app, "--app-dir", str(APPS), "--exit-with-parent"]
+    def __init__(self, name: str, app: str, flags: Sequence[str], environment: dict[str, str], folder: Path) -> None:
+        arguments = ["processor", app, "--app-dir", str(APPS), "--exit-with-parent", *flags]
         super().__init__(name, arguments, environment, folder)
 
     def wait_until_reading(self) -> None:
@@ -174,10 +174,10 @@ class Site:
         self._services.append(gateway)
         return gateway
 
-    def start_processor(self, app: str = APP, **variables: str) -> Processor:
+    def start_processor(self, app: str = APP, *flags: str, **variables: str) -> Processor:
         """Start a processor and return at once."""
         name = f"processor-{len(self._services)}"
-        processor = Processor(name, app, self._environment | variables, self._folder)
+        processor = Processor(name, app, flags, self._environment | variables, self._folder)
         self._services.append(processor)
         return processor
 
@@ -187,9 +187,9 @@ class Site:
         gateway.wait_until_ready()
         return gateway
 
-    def processor(self, app: str = APP, **variables: str) -> Processor:
+    def processor(self, app: str = APP, *flags: str, **variables: str) -> Processor:
         """Start a processor; returns when it has partitions of every tier."""
-        processor = self.start_processor(app, **variables)
+        processor = self.start_processor(app, *flags, **variables)
         processor.wait_until_reading()
         return processor
 

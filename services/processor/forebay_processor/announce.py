@@ -53,6 +53,11 @@ class Announcer:
         self._complaints: dict[str, str] = {}
         self._troubled = False
 
+    async def check(self) -> None:
+        """See whether the operations can be announced, and announce nothing; raises as `announce`."""
+        await self._catch_up()
+        self._records(wanted_record)
+
     async def announce(self) -> None:
         """Announce the operations, all of them or none: every one is checked before the first is produced.
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 
 from forebay import headers
-from forebay.errors import BrokerError, MessageTooLarge
-from forebay.kafka import Headers, Record
+from forebay.errors import MessageTooLarge
+from forebay.kafka import Record
 from forebay.messages import ProblemMessage
 from forebay.settings import TIERS
 from forebay_processor.metrics import Metrics
-from forebay_processor.sending import Sending, capacity
+from forebay_processor.sending import Sending
 from forebay_schemas import topics as topic_names
 from forebay_schemas.headers import ERROR_DETAIL, ERROR_TYPE, ORIGIN
 
@@ -50,20 +49,10 @@ class DeadLetters:
             ERROR_DETAIL: detail.encode("utf-8", "replace"),
             ORIGIN: (headers.origin(record, self._queues) or headers.Origin.of(record)).text,
         }
-        await capacity(self._producer)
+        kept = headers.replaced(record.headers, reason)
         try:
-            await self._publish(record.key, record.value, headers.replaced(record.headers, reason))
+            await self._producer.publish_and_wait(self._topic, record.value, key=record.key, headers=kept)
         except MessageTooLarge as error:
             reason[ERROR_DETAIL] += f"; its {len(record.value or b'')} bytes are not kept: {error}".encode()
-            await self._publish(None, None, list(reason.items()))
+            await self._producer.publish_and_wait(self._topic, None, key=None, headers=list(reason.items()))
         self._metrics.dead.inc()
-
-    async def _publish(self, key: bytes | None, value: bytes | None, kept: Headers) -> None:
-        delivered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-        def on_delivery(error: BrokerError | None) -> None:
-            if not delivered.done():
-                delivered.set_exception(error) if error else delivered.set_result(None)
-
-        self._producer.publish(self._topic, value, key=key or b"", headers=kept, on_delivery=on_delivery)
-        await delivered

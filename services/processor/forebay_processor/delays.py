@@ -7,6 +7,7 @@ topic until it is due, so a processor that ends keeps nothing from its successor
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import time
 from bisect import bisect_right
@@ -27,7 +28,7 @@ from forebay_processor.lease import Lease, Partition
 from forebay_processor.metrics import Metrics
 from forebay_processor.outcome import unreadable
 from forebay_processor.processor import Processor
-from forebay_processor.sending import Sending, capacity
+from forebay_processor.sending import Sending
 from forebay_schemas import topics as topic_names
 
 WINDOW = 1000
@@ -82,6 +83,10 @@ class Delays:
         partitions: says which partition of its queue a job goes to; default: to any.
         clock: seconds since the epoch.
     """
+
+    window = WINDOW
+    window_bytes: int | None = WINDOW_BYTES
+    log_level = logging.DEBUG
 
     def __init__(
         self,
@@ -163,7 +168,7 @@ class Delays:
         """Move jobs when they are due, until cancelled; run it as a task."""
         while True:
             await self._wait()
-            await capacity(self._producer)
+            await self._producer.wait_for_capacity()
             self.move()
 
     async def _wait(self) -> None:
@@ -206,10 +211,9 @@ class Delays:
             else:
                 self._fatal.report(error)
 
-        key = record.key or b""
         try:
             self._producer.publish(
-                topic, record.value, key=key, headers=record.headers, partition=partition, on_delivery=delivered
+                topic, record.value, key=record.key, headers=record.headers, partition=partition, on_delivery=delivered
             )
             lease.promised = True
         except BrokerError as error:

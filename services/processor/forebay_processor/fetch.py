@@ -12,8 +12,9 @@ import time
 from collections.abc import Collection, Iterable, Mapping
 from typing import Protocol
 
-from forebay.errors import BrokerError
+from forebay.errors import AuthorizationFailed, BrokerError, GroupRefused, TopicUnknown
 from forebay.kafka import Arrivals, BoundedEvent, Record
+from forebay_processor.fatal import Fatal
 from forebay_processor.intake import Intake
 from forebay_processor.lease import Partition
 from forebay_processor.leases import Leases
@@ -21,14 +22,16 @@ from forebay_processor.trouble import Trouble
 
 log = logging.getLogger(__name__)
 
-WINDOW = 1000
-"""Offsets of a partition that may be outstanding: so many jobs at most run twice after a crash."""
-
 REST = 0.002
 """Seconds at most that a job which came alone has for its reply before the next look for jobs."""
 
 GRACE = 0.5
 """Seconds that the jobs in hand have to end before a processor that is leaving gives its other partitions away."""
+
+REVOKE_BOUND = 0.25
+"""Seconds at most by which a rebalance waits for jobs in hand to end."""
+REVOKE_PATIENCE = 0.05
+"""Seconds without the end of a job after which those in hand count as long."""
 
 COMMIT_INTERVAL = 0.5
 """Seconds between two commits."""
@@ -37,6 +40,8 @@ _POLL = 0.5
 _LEAVE_TICK = 0.02
 _BACK_OFF = 0.5
 _COMMIT_BOUND = 5.0
+_LAST_COMMIT_BOUND = 2.0
+_REVOKE_TICK = 0.005
 
 
 class Consumer(Protocol):
@@ -45,6 +50,10 @@ class Consumer(Protocol):
     @property
     def positions(self) -> Mapping[Partition, int]:
         """The offset of each partition that is read next."""
+
+    @property
+    def trouble(self) -> str | None:
+        """Why records of some partition cannot be read; None while they can."""
 
     async def start(self) -> None:
         """Connect and join the group."""
@@ -78,21 +87,27 @@ class Fetcher:
         name: of what is read, for the log.
         consumer: reads it.
         intake: takes it.
-        window: offsets of a partition that may be outstanding.
-        window_bytes: bytes of it that may be in hand; None: any number.
+        fatal: takes the errors of the group, or of access to it, that waiting does not mend.
 
     Attributes:
         leases: the account of it.
+        topic_is_gone: whether the last look found no topic; once there is one again it is read from its beginning.
     """
 
     def __init__(
-        self, name: str, consumer: Consumer, intake: Intake, window: int, window_bytes: int | None = None
+        self,
+        name: str,
+        consumer: Consumer,
+        intake: Intake,
+        fatal: Fatal,
     ) -> None:
         self.name = name
-        self.leases = Leases(window, window_bytes, self._on_end)
+        self.leases = Leases(intake.window, intake.window_bytes, self._on_end)
         self._consumer = consumer
         self._intake = intake
+        self._fatal = fatal
         self._paused: frozenset[Partition] = frozenset()
+        self.topic_is_gone = False
         self._has_room = True
         self._accepting = True
         self._joined = asyncio.Event()
@@ -106,7 +121,7 @@ class Fetcher:
         """What keeps it from reading or committing at present; None while all is well."""
         if not self._joined.is_set():
             return "it has not joined its group yet"
-        return self._reading.text or self._committing.text
+        return self._reading.text or self._consumer.trouble or self._committing.text
 
     async def start(self) -> None:
         """Join the group."""
@@ -123,7 +138,7 @@ class Fetcher:
         await asyncio.shield(self._stopping)
 
     async def _stop(self) -> None:
-        await self.commit()
+        await self.commit(_LAST_COMMIT_BOUND)
         await self._consumer.stop()
 
     def stop_accepting(self) -> None:
@@ -159,8 +174,13 @@ class Fetcher:
                 else:
                     self.take(await self._consumer.fetch(0, 1))  # of a partition that came a moment ago
                     await self._intake.wait_for_room(_POLL)
+                self.topic_is_gone = False
                 self._reading.note(None)
+            except (AuthorizationFailed, GroupRefused) as error:
+                self._fatal.report(error)
+                return
             except BrokerError as error:
+                self.topic_is_gone = isinstance(error, TopicUnknown)
                 if self._stopping is None:
                     self._reading.note(error)
                     await asyncio.sleep(_BACK_OFF)
@@ -171,34 +191,46 @@ class Fetcher:
             await asyncio.sleep(COMMIT_INTERVAL)
             await self.commit()
 
-    async def commit(self) -> None:
-        """Commit the settled prefix of each partition that has moved on."""
+    async def commit(self, bound: float = _COMMIT_BOUND) -> None:
+        """Commit the settled prefix of each partition that has moved on; it takes ``bound`` seconds at the most."""
         self.leases.reached(self._consumer.positions)
         positions = self.leases.offer()
         if not positions:
             return
         try:
-            if await self._consumer.commit(positions, _COMMIT_BOUND):
+            if await self._consumer.commit(positions, bound):
                 self.leases.confirm(positions)
             else:
                 log.info("%s: the group moved on before a commit; the new owners run those jobs again", self.name)
             self._committing.note(None)
+        except AuthorizationFailed as error:
+            self._fatal.report(error)
         except BrokerError as error:
             self._committing.note(error)
 
     async def revoked(self, partitions: Collection[Partition]) -> None:
         """Hand back what was not begun, and commit what is settled; what runs goes on, and is answered."""
         self._intake.withdraw(partitions)
+        await self._let_short_jobs_end()
         await self.commit()
         self.leases.revoke(partitions)
         self._paused = self._paused.difference(partitions)
+
+    async def _let_short_jobs_end(self) -> None:
+        """Wait while jobs in hand end, one soon after the other: what has ended is committed, and not run again."""
+        give_up = time.monotonic() + REVOKE_BOUND
+        ended = time.monotonic()
+        while (before := self.leases.in_hand) and time.monotonic() < min(give_up, ended + REVOKE_PATIENCE):
+            await asyncio.sleep(_REVOKE_TICK)
+            if self.leases.in_hand < before:
+                ended = time.monotonic()
 
     async def assigned(self, partitions: Collection[Partition]) -> None:
         """Begin with the partitions that are ours now."""
         self.leases.assign(partitions)
         self._paused = frozenset()
         if partitions:
-            log.info("%s: reads %d partitions", self.name, len(partitions))
+            log.log(self._intake.log_level, "%s: reads %d partitions", self.name, len(partitions))
         self._joined.set()
 
     def _on_end(self, partition: Partition) -> None:

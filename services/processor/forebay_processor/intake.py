@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -16,14 +17,28 @@ from forebay_processor.processor import Processor
 from forebay_processor.run.resolve import Resolver
 from forebay_processor.settle import Settler
 from forebay_processor.work import Work
-from forebay_schemas.request_ids import INSTANCE_PATTERN
+from forebay_schemas import request_ids
 
+WINDOW = 1000
+"""Offsets of a partition that may be outstanding: so many jobs at most run twice after a crash."""
 LONGEST_NAME = 255
-"""Characters at most of what a reply repeats of its job."""
+"""Characters at most of a name in a job."""
+
+_REMEMBERED = 1000
 
 
 class Intake(Protocol):
-    """Takes what a fetcher brings."""
+    """Takes what a fetcher brings.
+
+    Attributes:
+        window: how many offsets of a partition may be outstanding.
+        window_bytes: how many bytes of it may be in hand; None: any number.
+        log_level: at which the log says how many partitions are read.
+    """
+
+    window: int
+    window_bytes: int | None
+    log_level: int
 
     def room(self) -> int:
         """Return how many more records are wanted now."""
@@ -46,7 +61,8 @@ class JobReader:
     """
 
     def __init__(self, namespace: str) -> None:
-        self._reply_topic = re.compile(rf"{re.escape(namespace)}replies\.{INSTANCE_PATTERN}", re.ASCII)
+        self._known: set[str] = set()
+        self._reply_topic = re.compile(rf"{re.escape(namespace)}replies\.{request_ids.INSTANCE_PATTERN}", re.ASCII)
 
     def read(self, record: Record) -> JobMessage:
         """Read a job.
@@ -55,20 +71,23 @@ class JobReader:
             CodecError: it does not decode, or says what no job can.
         """
         job = decode_job(record.value or b"")
-        if max(len(job["request_id"]), len(job["operation"]), len(job["tenant"])) > LONGEST_NAME:
-            raise UnusableJob(f"its request_id, operation or tenant is longer than {LONGEST_NAME} characters")
-        if (
-            not 0
-            <= min(job["created_at"], job["deadline"])
-            <= max(job["created_at"], job["deadline"])
-            <= LATEST_TIMESTAMP
-        ):
-            raise UnusableJob(
-                f"its created_at {job['created_at']} or deadline {job['deadline']} is no instant of a date"
-            )
-        if not self._reply_topic.fullmatch(job["reply_topic"]):
-            raise UnusableJob(f"its reply_topic is not a gateway's: {job['reply_topic'][:LONGEST_NAME]!r}")
+        if request_ids.instance_of(job["request_id"]) is None:
+            raise UnusableJob(f"its request_id is none: {job['request_id'][:LONGEST_NAME]!r}")
+        if max(len(job["operation"]), len(job["tenant"])) > LONGEST_NAME:
+            raise UnusableJob(f"its operation or tenant is longer than {LONGEST_NAME} characters")
+        created, deadline = job["created_at"], job["deadline"]
+        if not (0 <= created <= LATEST_TIMESTAMP and 0 <= deadline <= LATEST_TIMESTAMP):
+            raise UnusableJob(f"its created_at {created} or deadline {deadline} is no instant of a date")
+        if job["reply_topic"] not in self._known:
+            self._check_reply_topic(job["reply_topic"])
         return job
+
+    def _check_reply_topic(self, topic: str) -> None:
+        if not self._reply_topic.fullmatch(topic):
+            raise UnusableJob(f"its reply_topic is not a gateway's: {topic[:LONGEST_NAME]!r}")
+        if len(self._known) >= _REMEMBERED:
+            self._known.clear()
+        self._known.add(topic)
 
 
 class TierIntake:
@@ -81,7 +100,11 @@ class TierIntake:
         processor: runs them.
         settler: settles those that are not run.
         clock: seconds since the epoch.
+        window: how many offsets of a partition may be outstanding.
     """
+
+    window_bytes: int | None = None  # the scheduler bounds what waits, and the slots what runs
+    log_level = logging.INFO
 
     def __init__(
         self,
@@ -91,7 +114,9 @@ class TierIntake:
         processor: Processor,
         settler: Settler,
         clock: Callable[[], float] = time.time,
+        window: int = WINDOW,
     ) -> None:
+        self.window = window
         self._tier = tier
         self._reader = reader
         self._resolver = resolver

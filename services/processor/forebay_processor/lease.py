@@ -49,9 +49,10 @@ class Lease:
         ending: how it ended; None as long as it has not.
         promised: whether the producer has what ends it, and so owes the end.
         era: of the partition's account, when it was handed back.
+        turn: how many leases its holder had granted before: older ones have smaller numbers.
     """
 
-    __slots__ = ("_holder", "ending", "era", "offset", "partition", "promised", "size", "timestamp")
+    __slots__ = ("_holder", "ending", "era", "offset", "partition", "promised", "size", "timestamp", "turn")
 
     def __init__(self, holder: Holder, partition: Partition, offset: int, timestamp: int = 0, size: int = 0) -> None:
         self._holder = holder
@@ -62,6 +63,7 @@ class Lease:
         self.ending: Ending | None = None
         self.promised = False
         self.era = 0
+        self.turn = 0
 
     def __str__(self) -> str:
         return f"{self.partition[0]}/{self.partition[1]} at offset {self.offset}"

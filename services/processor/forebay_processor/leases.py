@@ -32,6 +32,7 @@ class Leases:
         self._on_end = on_end
         self._accounts: dict[Partition, PartitionOffsets] = {}
         self._closed = False
+        self._turn = 0
         self.assigned: frozenset[Partition] = frozenset()
         self.owned: frozenset[Partition] = frozenset()
         self.full: set[Partition] = set()
@@ -47,6 +48,8 @@ class Leases:
         if account is None or partition not in self.owned or self._closed:
             return None
         lease = Lease(self, partition, record.offset, record.timestamp, len(record.value or b""))
+        self._turn += 1
+        lease.turn = self._turn
         if not account.grant(lease):
             return None
         if account.full:
@@ -123,8 +126,22 @@ class Leases:
 
     @property
     def busy(self) -> list[Partition]:
-        """The partitions in which there is work in hand, or something to commit: they had better stay ours."""
-        return [partition for partition in self.assigned if not self._accounts[partition].finished]
+        """The partitions in which there is work in hand, or something to commit: they had better stay ours.
+
+        Those come first whose work is oldest: it is lost if they move, while what was begun just now will soon be done.
+        """
+        ages = {
+            partition: (oldest is None, oldest or 0)
+            for partition in sorted(self.assigned)
+            if not (account := self._accounts[partition]).finished
+            for oldest in [account.oldest]
+        }
+        return sorted(ages, key=ages.__getitem__)
+
+    @property
+    def in_hand(self) -> int:
+        """How many jobs of our partitions are in hand."""
+        return sum(self._accounts[partition].in_hand for partition in self.assigned)
 
     @property
     def finished(self) -> bool:

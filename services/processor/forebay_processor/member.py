@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
-from forebay.kafka import GroupConsumer, Record, Start
-from forebay.settings import Settings
+from forebay.app import Forebay
+from forebay.kafka import GroupConsumer, Link, Record, Start
+from forebay.settings import TIERS, Settings
+from forebay_processor.fatal import Fatal
 from forebay_processor.fetch import Fetcher
 from forebay_processor.intake import Intake
 from forebay_processor.lease import Partition
 from forebay_processor.leases import Leases
+from forebay_schemas import topics as topic_names
 
 
 class Member:
@@ -20,11 +23,17 @@ class Member:
         client: name of this client, for the broker's logs.
         topic: what to read.
         group: consumer group.
-        operations: those that this processor runs.
+        link: of this process to the cluster.
+        operations: that this version of the app knows; the other members of the group are told.
+
+    Attributes:
+        topic: what is read.
     """
 
-    def __init__(self, settings: Settings, client: str, topic: str, group: str, operations: Iterable[str]) -> None:
-        self._topic = topic
+    def __init__(
+        self, settings: Settings, client: str, topic: str, group: str, link: Link, operations: Iterable[str]
+    ) -> None:
+        self.topic = topic
         self._fetcher: Fetcher | None = None
         self._leases: Leases | None = None
         self._consumer = GroupConsumer(
@@ -36,17 +45,36 @@ class Member:
             on_assigned=self._assigned,
             on_positioned=self._positioned,
             operations=operations,
+            link=link,
             busy=lambda: [partition for _, partition in self._leases.busy] if self._leases else [],
         )
 
-    def serve(self, fetcher: Fetcher, leases: Leases) -> None:
-        """Tell this fetcher which partitions it reads, and this account where reading begins."""
-        self._fetcher, self._leases = fetcher, leases
+    def fetcher(self, name: str, intake: Intake, fatal: Fatal) -> Fetcher:
+        """Return a fetcher that reads by this.
+
+        Args:
+            name: of what is read, for the log.
+            intake: takes it.
+            fatal: takes the errors of the group that waiting does not mend.
+        """
+        fetcher = self._fetcher = Fetcher(name, self, intake, fatal)
+        self._leases = fetcher.leases
+        return fetcher
+
+    @property
+    def known_somewhere(self) -> Mapping[str, Sequence[int]]:
+        """The operations that not every member knows, each with the partitions of those who do."""
+        return self._consumer.known_somewhere
 
     @property
     def positions(self) -> Mapping[Partition, int]:
         """The offset of each partition that is read next."""
-        return {(self._topic, partition): offset for partition, offset in self._consumer.positions.items()}
+        return {(self.topic, partition): offset for partition, offset in self._consumer.positions.items()}
+
+    @property
+    def trouble(self) -> str | None:
+        """Why records of some partition cannot be read; None while they can."""
+        return self._consumer.trouble
 
     async def start(self) -> None:
         """Connect and join the group."""
@@ -82,42 +110,48 @@ class Member:
 
     async def _revoked(self, partitions: frozenset[int]) -> None:
         if self._fetcher is not None:
-            await self._fetcher.revoked({(self._topic, partition) for partition in partitions})
+            await self._fetcher.revoked({(self.topic, partition) for partition in partitions})
 
     async def _assigned(self, partitions: frozenset[int]) -> None:
         if self._fetcher is not None:
-            await self._fetcher.assigned({(self._topic, partition) for partition in partitions})
+            await self._fetcher.assigned({(self.topic, partition) for partition in partitions})
 
     def _positioned(self, partition: int, offset: int, start: Start) -> None:
         if self._leases is not None:
-            self._leases.begin((self._topic, partition), offset, start)
+            self._leases.begin((self.topic, partition), offset, start)
 
 
-def make_fetcher(
-    settings: Settings,
-    client: str,
-    name: str,
-    topic: str,
-    group: str,
-    operations: Iterable[str],
-    intake: Intake,
-    window: int,
-    window_bytes: int | None = None,
-) -> Fetcher:
-    """Return a fetcher that reads a topic as a member of a group.
+def queue_members(settings: Settings, app: Forebay, client: str, link: Link) -> dict[str, Member]:
+    """Return the members that read an app's queues, by tier; they tell others which operations this version knows."""
+    members = {}
+    for tier in TIERS:
+        topic, group = (name(settings.namespace, app.name, tier) for name in (topic_names.jobs, topic_names.group))
+        members[tier] = Member(settings, client, topic, group, link, app.operations)
+    return members
+
+
+def retry_members(settings: Settings, app: Forebay, client: str, link: Link, topics: Iterable[str]) -> list[Member]:
+    """Return the members that read an app's retry topics."""
+    group = topic_names.retries_group(settings.namespace, app.name)
+    return [Member(settings, client, topic, group, link, app.operations) for topic in topics]
+
+
+class KnownPartitions:
+    """Where the jobs of an operation are run while versions of an app run side by side.
 
     Args:
-        settings: where the cluster is, and the group's limits.
-        client: name of this client, for the broker's logs.
-        name: of what is read, for the log.
-        topic: what to read.
-        group: consumer group.
-        operations: those that this processor runs.
-        intake: takes what is read.
-        window: offsets of a partition that may be outstanding.
-        window_bytes: bytes of it that may be in hand; None: any number.
+        members: that read the app's queues.
     """
-    member = Member(settings, client, topic, group, operations)
-    fetcher = Fetcher(name, member, intake, window, window_bytes)
-    member.serve(fetcher, fetcher.leases)
-    return fetcher
+
+    def __init__(self, members: Iterable[Member]) -> None:
+        self._members = {member.topic: member for member in members}
+        self._turn = 0
+
+    def choose(self, queue: str, operation: str) -> int | None:
+        """Return a partition whose owner knows the operation, in turn; None where all do, or nobody is known to."""
+        member = self._members.get(queue)
+        partitions = member.known_somewhere.get(operation) if member is not None else None
+        if not partitions:
+            return None
+        self._turn += 1
+        return partitions[self._turn % len(partitions)]

@@ -65,9 +65,21 @@ class PartitionOffsets:
         return len(self._order) >= self.window and self._leases[self._order[0]].ending is not Ending.HANDED_BACK
 
     @property
+    def in_hand(self) -> int:
+        """How many jobs are in hand."""
+        return self._in_hand
+
+    @property
     def busy(self) -> bool:
         """Whether a job is in hand."""
         return self._in_hand > 0
+
+    @property
+    def oldest(self) -> int | None:
+        """The turn of the first job in hand, which is about as old as any; None where there is none."""
+        if not self._in_hand:
+            return None
+        return next(lease.turn for offset in self._order if (lease := self._leases[offset]).is_open)
 
     @property
     def finished(self) -> bool:

@@ -81,6 +81,7 @@ class Processor:
         self._tasks: set[asyncio.Task[None]] = set()
         self._running: dict[Work, asyncio.Task[None]] = {}
         self._overdue: set[Work] = set()
+        self._cut_off: set[asyncio.Task[None]] = set()
         self._deadlines: Deadlines[Work] = Deadlines(TICK, clock())
         self._accepting = True
         self._moved = asyncio.Event()
@@ -170,6 +171,7 @@ class Processor:
         _, deaf = await asyncio.wait(unfinished, timeout=LAST_WORDS)
         if deaf:
             log.warning("%d handlers go on although they were cancelled, and are cut off", len(deaf))
+            self._cut_off = deaf
             for task in deaf:
                 with contextlib.suppress(RuntimeError):  # it does not heed that either
                     task.get_coro().close()  # the loop would wait for it when it ends
@@ -237,9 +239,9 @@ class Processor:
             task.uncancel()
 
     def _forget(self, work: Work) -> None:
-        self._running.pop(work, None)
-        self._overdue.discard(work)
-        self._deadlines.discard(work, work.job["deadline"] / 1000)
+        if self._running.pop(work, None) is not None:
+            self._overdue.discard(work)
+            self._deadlines.discard(work, work.job["deadline"] / 1000)
 
     def _ended(self, work: Work, task: asyncio.Task[None]) -> None:
         """Give back the slot of a job whose task is over, now or when its thread is; see to its lease."""
@@ -275,7 +277,7 @@ class Processor:
         if not lease.is_open or lease.promised:
             if error is not None:
                 log.error("a job that is settled went wrong afterwards", exc_info=error)
-        elif task.cancelled() and not self._accepting:
+        elif not self._accepting and (task.cancelled() or task in self._cut_off):
             lease.hand_back()
         else:
             self._fatal.report(error or LeaseError(f"the task of {lease} ended without settling it"))

@@ -12,21 +12,24 @@ OnDelivery = Callable[[BrokerError | None], None]
 
 
 class Sending(Protocol):
-    """Produces records."""
+    """Produces records, as `forebay.kafka.Producer` does."""
 
     @property
     def backpressured(self) -> bool:
         """Whether so much waits for the broker that a caller who can should use `wait_for_capacity`."""
 
-    async def wait_for_capacity(self) -> None:
-        """Wait until there is less of it."""
+    async def wait_for_capacity(self, size: int = 0) -> None:
+        """Wait until a record of ``size`` bytes will be taken; it is to be handed over at once then."""
+
+    def size_of(self, value: bytes | None, *, key: bytes | None, headers: Headers = ()) -> int:
+        """Return how many bytes a record counts for."""
 
     def publish(
         self,
         topic: str,
         value: bytes | None,
         *,
-        key: bytes,
+        key: bytes | None,
         headers: Headers = (),
         partition: int | None = None,
         on_delivery: OnDelivery | None = None,
@@ -38,8 +41,12 @@ class Sending(Protocol):
             BrokerUnavailable: nothing can be handed over.
         """
 
+    async def publish_and_wait(
+        self, topic: str, value: bytes | None, *, key: bytes | None, headers: Headers = ()
+    ) -> int:
+        """Produce one record and wait, without a bound, for its acknowledgement; returns its offset.
 
-async def capacity(producer: Sending) -> None:
-    """Wait while too much waits for the broker; others that waited may have taken what became free."""
-    while producer.backpressured:
-        await producer.wait_for_capacity()
+        Raises:
+            MessageTooLarge: the record is larger than the topics take.
+            BrokerError: it never will be acknowledged.
+        """

@@ -18,10 +18,10 @@ from opentelemetry import trace
 from forebay import topics, tracing
 from forebay.app import Forebay, load_app
 from forebay.catalog import Catalog
-from forebay.kafka import Producer
+from forebay.errors import BrokerError
+from forebay.kafka import Link, Producer
 from forebay.lifecycle import notify, running, stop_on_signals
 from forebay.settings import TIERS, Settings
-from forebay_processor import delays, fetch
 from forebay_processor.admin import serving_admin
 from forebay_processor.announce import Announcer
 from forebay_processor.dead_letters import DeadLetters
@@ -29,7 +29,7 @@ from forebay_processor.delays import Delays
 from forebay_processor.fatal import Fatal
 from forebay_processor.fetch import Fetcher
 from forebay_processor.intake import JobReader, TierIntake
-from forebay_processor.member import make_fetcher
+from forebay_processor.member import KnownPartitions, queue_members, retry_members
 from forebay_processor.metrics import Metrics
 from forebay_processor.processor import Processor
 from forebay_processor.run.handlers import Handlers
@@ -37,7 +37,7 @@ from forebay_processor.run.resolve import Resolver
 from forebay_processor.schedule import Scheduler, reserves
 from forebay_processor.settle import Settler
 from forebay_processor.spans import Spans
-from forebay_schemas import topics as topic_names
+from forebay_processor.trouble import Trouble
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +45,8 @@ BACKLOG_PER_SLOT = 8
 """Jobs of a tier that wait in memory for each slot: enough to never run dry, few enough to hand back."""
 BACKLOG_BYTES = 64 * 1024 * 1024
 """Bytes of payload that wait in memory, of all tiers together."""
+LOOK_FOR_TOPICS = 1.0
+"""Seconds between two looks at whether a topic is gone."""
 FLUSH_AT_LEAST = 1.0
 """Seconds that the last replies have to be acknowledged, also where the handlers took the whole of the drain."""
 
@@ -89,14 +91,18 @@ async def serve(
 
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(asyncio.to_thread, provider.shutdown)
-        producer = Producer(settings, processor_id)
-        catalog = Catalog(settings, processor_id)
-        for part in (producer, catalog):
-            stack.push_async_callback(part.stop)
-            await part.start()
+        link = Link(settings, processor_id)
+        producer = Producer(settings, processor_id, link=link)
+        catalog = Catalog(settings, processor_id, link=link)
+        stack.push_async_callback(link.stop)
+        await link.start()
+        stack.push_async_callback(producer.stop, FLUSH_AT_LEAST)
+        await producer.start()
+        stack.push_async_callback(catalog.stop)
+        await catalog.start()
         await stack.enter_async_context(running(catalog.follow()))
         announcer = Announcer(settings, producer, catalog, app, processor_id)
-        await announcer.announce()
+        await announcer.check()
 
         handlers = Handlers.of(app, reference, app_dir, settings.slots)
         stack.callback(handlers.stop)
@@ -113,8 +119,25 @@ async def serve(
         processor = Processor(scheduler, handlers, settler, spans, fatal, metrics)
         reader, resolver = JobReader(settings.namespace), Resolver(app.operations, catalog)
         intakes = {tier: TierIntake(tier, reader, resolver, processor, settler) for tier in TIERS}
-        mover = Delays(settings.namespace, app.name, reader, producer, dead_letters, processor, fatal, metrics)
-        fetchers = _fetchers(settings, app, processor_id, intakes, mover)
+        members = queue_members(settings, app, processor_id, link)
+        mover = Delays(
+            settings.namespace,
+            app.name,
+            reader,
+            producer,
+            dead_letters,
+            processor,
+            fatal,
+            metrics,
+            KnownPartitions(members.values()),
+        )
+        fetchers = [
+            *(members[tier].fetcher(tier, intake, fatal) for tier, intake in intakes.items()),
+            *(
+                member.fetcher(member.topic, mover, fatal)
+                for member in retry_members(settings, app, processor_id, link, mover.topics)
+            ),
+        ]
         stack.push_async_callback(_stop, fetchers)
         await asyncio.gather(*(fetcher.start() for fetcher in fetchers))
         if admin_port is not None:
@@ -126,8 +149,8 @@ async def serve(
             *(fetcher.keep_committing() for fetcher in fetchers),
             processor.keep_deadlines(),
             mover.run(),
-            announcer.keep(),
-            _say_ready(fetchers, ready),
+            _announce(announcer, fetchers, ready),
+            _restore_topics(settings, app, fetchers),
         ]
         async with running(*background):
             await stop.wait()
@@ -144,42 +167,6 @@ async def serve(
         raise fatal.error
 
 
-def _fetchers(
-    settings: Settings, app: Forebay, client: str, intakes: dict[str, TierIntake], mover: Delays
-) -> list[Fetcher]:
-    """Make a fetcher for the queue of each tier, and for each retry topic."""
-    namespace = settings.namespace
-    return [
-        *(
-            make_fetcher(
-                settings,
-                client,
-                tier,
-                topic_names.jobs(namespace, app.name, tier),
-                topic_names.group(namespace, app.name, tier),
-                app.operations,
-                intake,
-                fetch.WINDOW,
-            )
-            for tier, intake in intakes.items()
-        ),
-        *(
-            make_fetcher(
-                settings,
-                client,
-                topic,
-                topic,
-                topic_names.retries_group(namespace, app.name),
-                app.operations,
-                mover,
-                delays.WINDOW,
-                delays.WINDOW_BYTES,
-            )
-            for topic in mover.topics
-        ),
-    ]
-
-
 def _not_ready(stop: asyncio.Event, fetchers: list[Fetcher]) -> str | None:
     """Say what keeps the processor from reading what it should; None while nothing does."""
     if stop.is_set():
@@ -187,13 +174,33 @@ def _not_ready(stop: asyncio.Event, fetchers: list[Fetcher]) -> str | None:
     return "; ".join(f"{fetcher.name}: {fetcher.trouble}" for fetcher in fetchers if fetcher.trouble) or None
 
 
-async def _say_ready(fetchers: list[Fetcher], sentence: str) -> None:
-    """Say that the processor is ready once everything is read."""
+async def _announce(announcer: Announcer, fetchers: list[Fetcher], sentence: str) -> None:
+    """Announce the operations once everything is read, say that the processor is ready, and keep the catalog so.
+
+    So gateways hear of an operation when somebody reads its queue who knows it, and not before.
+    """
     notify(STATUS="joining the groups of its tiers")
     for fetcher in fetchers:
         await fetcher.until_joined()
+    await announcer.announce()
     log.info(sentence)
     notify(READY="1", STATUS=sentence)
+    await announcer.keep()
+
+
+async def _restore_topics(settings: Settings, app: Forebay, fetchers: list[Fetcher]) -> None:
+    """Create again the topics of the app that somebody has deleted, until cancelled; run it as a task."""
+    restoring = Trouble("creating topics that are gone")
+    while True:
+        await asyncio.sleep(LOOK_FOR_TOPICS)
+        gone = [fetcher.name for fetcher in fetchers if fetcher.topic_is_gone]
+        if gone:
+            log.warning("the topics of %s are gone, and are created again", ", ".join(gone))
+            try:
+                await topics.ensure(settings, topics.of_processor(settings, app.name))
+                restoring.note(None)
+            except BrokerError as error:
+                restoring.note(error)
 
 
 async def _stop(fetchers: list[Fetcher]) -> None:

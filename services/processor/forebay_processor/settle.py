@@ -22,7 +22,7 @@ from forebay_processor.fatal import Fatal
 from forebay_processor.lease import Lease
 from forebay_processor.metrics import Metrics
 from forebay_processor.outcome import no_processor, too_large, unreadable
-from forebay_processor.sending import Sending, capacity
+from forebay_processor.sending import Sending
 from forebay_processor.spans import JobSpans
 from forebay_processor.work import JobOutcome, Work
 from forebay_schemas import request_ids
@@ -88,11 +88,13 @@ class Settler:
         """
         if outcome.dead:
             await self._dead_letters.keep(work.record, outcome.problem)
-        await capacity(self._producer)
         carried = list(spans.reply())
         if outcome.not_before is not None:
             carried.append((NOT_BEFORE, str(outcome.not_before).encode()))
-        self._reply(work, outcome, carried, spans)
+        value = encode_reply(self._reply(work, outcome))
+        if self._producer.backpressured:
+            await self._capacity(value)
+        self._answer(work, outcome, value, carried, spans)
 
     async def settle_unreadable(self, record: Record, lease: Lease, error: CodecError) -> None:
         """Keep a record that is no job among the dead letters, and tell whoever its key says is waiting."""
@@ -105,22 +107,24 @@ class Settler:
             return
         reply = self._message(request_id, "", 0, record.timestamp * 1000, outcome.started, outcome)
         place = (topic_names.replies(self._namespace, instance), topic_names.HELD_PARTITION)
-        await capacity(self._producer)
-        self._send(place, reply, (), lease)
+        value = encode_reply(reply)
+        await self._capacity(value)
+        self._send(place, request_id.encode(), value, (), lease)
 
     async def hand_on(self, record: Record, lease: Lease, job: JobMessage) -> None:
         """Pass a job to another processor of the app, or, if its deadline comes before, tell that there is none.
 
         The same bytes go to a retry topic; the lease ends when they are there.
         """
-        await capacity(self._producer)
+        await self._capacity(record.value)
 
         def refuse() -> None:
-            log.warning("operation %.100r: no processor for job %s", job["operation"], job["request_id"])
+            log.warning("operation %r: no processor for job %s", job["operation"], job["request_id"])
             outcome = no_processor(job["operation"])
             enqueued, instant = record.timestamp * 1000, outcome.started
             reply = self._message(job["request_id"], job["tenant"], 0, enqueued, instant, outcome)
-            self._send(_reply_place(job), reply, tracing.carry_on(record.headers), lease)
+            key, carried = job["request_id"].encode(), tracing.carry_on(record.headers)
+            self._send(_reply_place(job), key, encode_reply(reply), carried, lease)
 
         def delivered(error: BrokerError | None) -> None:
             if error is None:
@@ -141,34 +145,44 @@ class Settler:
             NOT_BEFORE: str(due).encode(),
             ORIGIN: found.text,
         }
-        carried, key = headers.replaced(record.headers, changed), record.key or b""
+        carried = headers.replaced(record.headers, changed)
         try:
-            self._producer.publish(self._retries, record.value, key=key, headers=carried, on_delivery=delivered)
+            self._producer.publish(self._retries, record.value, key=record.key, headers=carried, on_delivery=delivered)
             lease.promised = True
         except MessageTooLarge:  # what the headers weigh, on top of a job that is as large as may be
             refuse()
 
-    def _reply(self, work: Work, outcome: JobOutcome, carried: Headers, spans: JobSpans) -> None:
+    async def _capacity(self, value: bytes | None) -> None:
+        """Wait, while too much waits for the broker, until a record with this value is taken."""
+        if self._producer.backpressured:
+            await self._producer.wait_for_capacity(self._producer.size_of(value, key=None))
+
+    def _answer(self, work: Work, outcome: JobOutcome, value: bytes, carried: Headers, spans: JobSpans) -> None:
         """Send what came of a job, or, where that is too large for its topic, that it is."""
+        job = work.job
 
         def instead(error: MessageTooLarge) -> None:
             if outcome.outcome == "COMPLETED":
-                self._reply(work, too_large(outcome, str(error)), carried, spans)
+                smaller = too_large(outcome, str(error))
+                self._answer(work, smaller, encode_reply(self._reply(work, smaller)), carried, spans)
             else:
-                self._give_up(work.lease, work.job["reply_topic"], error)
                 spans.end(error)
+                self._give_up(work.lease, job["reply_topic"], error)
 
-        job = work.job
-        reply = self._message(job["request_id"], job["tenant"], work.attempt, work.enqueued, work.fetched, outcome)
         try:
-            self._send(_reply_place(job), reply, carried, work.lease, spans, instead)
+            self._send(_reply_place(job), job["request_id"].encode(), value, carried, work.lease, spans, instead)
         except MessageTooLarge as error:
             instead(error)
+
+    def _reply(self, work: Work, outcome: JobOutcome) -> ReplyMessage:
+        job = work.job
+        return self._message(job["request_id"], job["tenant"], work.attempt, work.enqueued, work.fetched, outcome)
 
     def _send(
         self,
         place: tuple[str, int],
-        reply: ReplyMessage,
+        key: bytes,
+        value: bytes,
         carried: Headers,
         lease: Lease,
         spans: JobSpans | None = None,
@@ -178,7 +192,8 @@ class Settler:
 
         Args:
             place: topic and partition.
-            reply: the message.
+            key: request id.
+            value: the message.
             carried: its headers.
             lease: of the job.
             spans: of the job, if it has any.
@@ -199,14 +214,7 @@ class Settler:
             else:
                 self._fatal.report(error)
 
-        self._producer.publish(
-            topic,
-            encode_reply(reply),
-            key=reply["request_id"].encode(),
-            headers=carried,
-            partition=partition,
-            on_delivery=delivered,
-        )
+        self._producer.publish(topic, value, key=key, headers=carried, partition=partition, on_delivery=delivered)
         lease.promised = True
 
     def _or_end(self, send: Callable[[], None]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from forebay.catalog.entry import CatalogEntry
 from forebay.catalog.ledger import Ledger
 from forebay.errors import BrokerError, BrokerUnavailable, InvalidSchema, TopicUnknown
-from forebay.kafka import PinnedConsumer
+from forebay.kafka import Link, PinnedConsumer
 from forebay.settings import Settings
 from forebay_schemas import topics as topic_names
 
@@ -37,14 +37,18 @@ class Catalog:
         client: name of this client, for the broker's logs.
         on_change: called with each entry that is new or different, and with a name and None for one that is gone. If it
             raises an `InvalidSchema` the entry is ignored, and the one before it stays.
+        link: to share; default: one of its own.
 
     Attributes:
         ledger: what the topic itself says; `entries` may differ for a while after the topic was lost.
         lost: whether the topic is missing.
     """
 
-    def __init__(self, settings: Settings, client: str, on_change: OnChange | None = None) -> None:
+    def __init__(
+        self, settings: Settings, client: str, on_change: OnChange | None = None, link: Link | None = None
+    ) -> None:
         self._settings = settings
+        self._link = link
         self._client = client
         self._on_change = on_change
         self._topic = topic_names.catalog(settings.namespace)
@@ -68,7 +72,7 @@ class Catalog:
         Raises:
             BrokerUnavailable: it could not be read within `CATCH_UP_BOUND`.
         """
-        consumer = self._consumer = PinnedConsumer(self._settings, self._client, self._topic)
+        consumer = self._consumer = PinnedConsumer(self._settings, self._client, self._topic, link=self._link)
         await consumer.start()
         end = (await consumer.ends(CATCH_UP_BOUND))[0]
         try:
@@ -84,7 +88,7 @@ class Catalog:
         while True:
             try:
                 if self._consumer is None:
-                    self._consumer = PinnedConsumer(self._settings, self._client, self._topic)
+                    self._consumer = PinnedConsumer(self._settings, self._client, self._topic, link=self._link)
                     await self._consumer.start({0: self._next_offset})
                     self.lost = troubled = False
                     log.info("catalog: %s is read again", self._topic)

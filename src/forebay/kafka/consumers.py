@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 
 from forebay.errors import BrokerUnavailable
 from forebay.kafka.link import Link, Shared
@@ -123,11 +123,12 @@ class GroupConsumer:
         on_revoked: awaited with the partitions that are about to be taken away; it may still commit.
         on_assigned: awaited with the partitions that are ours from now on, before anything of them is read. No
             heartbeat is sent meanwhile, so it asks the broker for nothing.
-        busy: says in which partitions there is work in hand, which had better not move to another member.
-        operations: those that this member runs, for whoever asks the group.
+        busy: says in which partitions there is work in hand, which had better not move to another member; those first
+            that had better stay most of all.
         on_positioned: called before the first record of an assigned partition is returned: with the partition, the
             offset at which reading begins, and why there. Also called when a partition has to begin anew; offsets of
             before then mean nothing any more (`Start.RESET`).
+        operations: that this member knows; the other members are told.
         link: to share; default: one of its own.
     """
 
@@ -221,6 +222,11 @@ class GroupConsumer:
         if self._last_positions is not None:
             return self._last_positions
         return {} if self._reader_or_none is None else self._reader_or_none.positions
+
+    @property
+    def known_somewhere(self) -> Mapping[str, Sequence[int]]:
+        """The operations that not every member knows, each with the partitions of those who do."""
+        return self._share.known_somewhere
 
     @property
     def trouble(self) -> str | None:

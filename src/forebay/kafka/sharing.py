@@ -73,3 +73,17 @@ def share(partitions: Iterable[int], claims: Mapping[str, Claim]) -> dict[str, l
     for member in staying:
         grant(member, sorted(free))
     return {member: sorted(granted) for member, granted in shares.items()}
+
+
+def known_somewhere(claims: Mapping[str, Claim], shares: Mapping[str, list[int]]) -> dict[str, list[int]]:
+    """Return the operations that not every member knows, each with the partitions of those who do.
+
+    Only they are of interest to anybody, and there are none but while versions of an app run side by side.
+    """
+    everywhere = set.intersection(*(set(claim.operations or ()) for claim in claims.values()))
+    known: dict[str, list[int]] = {}
+    for member in sorted(shares):
+        for operation in claims[member].operations or ():
+            if operation not in everywhere:
+                known.setdefault(operation, []).extend(shares[member])
+    return known

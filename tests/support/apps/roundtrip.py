@@ -316,6 +316,13 @@ async def inflate(data: bytes) -> bytes:
     return data + bytes(20 * 1024 * 1024)
 
 
+@app.operation(tier="interactive", deadline=60.0, accepts="text/plain", returns="application/octet-stream")
+async def swell(size: bytes) -> bytes:
+    """Return as many bytes as one is asked for, after a moment, so that several do so at once."""
+    await asyncio.sleep(0.5)
+    return bytes(int(size))
+
+
 @app.operation(tier="interactive", deadline=20.0)
 async def traced_on_loop(request: Task) -> Done:
     """Begin a span of the handler's own."""

@@ -88,7 +88,7 @@ class Handlers:
 
         To be called once for each job, when it is done with.
         """
-        thread = self._in_threads.pop(work, None)
+        thread = self._in_threads.pop(work, None) if self._in_threads else None
         return None if thread is None or thread.done() else thread
 
 

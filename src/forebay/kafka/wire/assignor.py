@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 from aiokafka.coordinator.assignors.abstract import AbstractPartitionAssignor
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, ConsumerProtocolMemberMetadata
 
-from forebay.kafka.sharing import Claim, read_claim, share
+from forebay.kafka.sharing import Claim, known_somewhere, read_claim, share
 
 _VERSION = 0
 
@@ -18,11 +18,12 @@ class FairShare(AbstractPartitionAssignor):  # type: ignore[misc] # aiokafka has
     """An object for each member, since it remembers what the member has.
 
     Args:
-        busy: says in which partitions this member has work in hand.
-        operations: those that it runs.
+        busy: says in which partitions this member has work in hand, those first that had better stay most of all.
+        operations: that this member knows.
 
     Attributes:
-        leaving: whether this member wants nothing but those.
+        leaving: whether this member wants nothing but the busy ones.
+        known_somewhere: operations that not every member knows, each with the partitions of those who do.
     """
 
     name = "forebay-fair-share"
@@ -31,28 +32,45 @@ class FairShare(AbstractPartitionAssignor):  # type: ignore[misc] # aiokafka has
         self._busy = busy
         self._operations = sorted(operations)
         self.leaving = False
+        self.known_somewhere: Mapping[str, Sequence[int]] = {}
         self._owned: list[int] = []
 
     def metadata(self, topics: Iterable[str]) -> ConsumerProtocolMemberMetadata:
         """Say what this member would like to keep."""
-        claim = Claim(sorted(self._busy()), self._owned, self.leaving, self._operations)
+        claim = Claim(list(self._busy()), self._owned, self.leaving, self._operations)
         return ConsumerProtocolMemberMetadata(_VERSION, list(topics), msgspec.json.encode(claim))
 
     def on_assignment(self, assignment: ConsumerProtocolMemberAssignment) -> None:
-        """Remember what this member has."""
+        """Remember what this member has, and who knows what."""
         self._owned = sorted(partition for _, partition in assignment.partitions())
+        self.known_somewhere = _known(assignment.user_data)
 
     def assign(
         self, cluster: Any, members: Mapping[str, ConsumerProtocolMemberMetadata]
     ) -> dict[str, ConsumerProtocolMemberAssignment]:
         """Share each topic among those who read it; the group's leader is asked."""
         granted: dict[str, list[tuple[str, list[int]]]] = {member: [] for member in members}
+        known: dict[str, dict[str, list[int]]] = {member: {} for member in members}
         for topic in sorted({topic for metadata in members.values() for topic in metadata.subscription}):
             claims = {
                 member: read_claim(metadata.user_data) or Claim([], [])
                 for member, metadata in members.items()
                 if topic in metadata.subscription
             }
-            for member, partitions in share(cluster.partitions_for_topic(topic) or (), claims).items():
+            shares = share(cluster.partitions_for_topic(topic) or (), claims)
+            somewhere = known_somewhere(claims, shares)
+            for member, partitions in shares.items():
                 granted[member].append((topic, partitions))
-        return {member: ConsumerProtocolMemberAssignment(_VERSION, topics, b"") for member, topics in granted.items()}
+                known[member] |= somewhere
+        return {
+            member: ConsumerProtocolMemberAssignment(_VERSION, topics, msgspec.json.encode(known[member]))
+            for member, topics in granted.items()
+        }
+
+
+def _known(user_data: bytes | None) -> dict[str, list[int]]:
+    """Read what the leader says of who knows what; one of another version may say nothing of it."""
+    try:
+        return msgspec.json.decode(user_data or b"", type=dict[str, list[int]])
+    except msgspec.MsgspecError:
+        return {}

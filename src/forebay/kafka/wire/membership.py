@@ -25,6 +25,10 @@ from forebay.kafka.wire.connections import Unreachable
 
 log = logging.getLogger(__name__)
 
+HEARTBEAT_INTERVAL = 0.3
+"""Seconds at most between two heartbeats: by the answer to one a member learns that others came or went, and until the
+last of them has learned it, nobody reads."""
+
 JOIN_SLACK = 10.0
 """Seconds that joining may take beyond what the group waits for its members."""
 LEAVE_BOUND = 3.0
@@ -109,7 +113,7 @@ class Membership:
             assignors=(share,),
             enable_auto_commit=False,
             session_timeout_ms=int(session_timeout * 1000),
-            heartbeat_interval_ms=int(session_timeout * 1000 / 4),
+            heartbeat_interval_ms=int(min(session_timeout / 4, HEARTBEAT_INTERVAL) * 1000),
             rebalance_timeout_ms=int(session_timeout * 1000),
             max_poll_interval_ms=int(poll_limit * 1000),
         )

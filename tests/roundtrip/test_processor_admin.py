@@ -1,0 +1,68 @@
+"""A processor's own port: whether it is ready, and its numbers."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+import httpx
+
+from forebay.kafka import Admin
+from forebay_schemas import topics as topic_names
+from tests.support.ports import free_ports
+from tests.support.services import APP, Site
+from tests.support.waiting import until
+
+
+async def test_health_and_metrics_of_a_processor_whose_topic_is_deleted(site: Site) -> None:
+    gateway = await asyncio.to_thread(site.gateway)
+    [port] = free_ports(1)
+    processor = await asyncio.to_thread(site.processor, APP, "--admin-port", str(port))
+    async with (
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10) as admin,
+        httpx.AsyncClient(base_url=gateway.url, timeout=60) as client,
+    ):
+        await until(lambda: _is_ready(admin), 20, "it is ready")
+        assert (await admin.get("/health/live")).json() == {"status": "live"}
+        assert (await admin.get("/nothing")).status_code == 404
+
+        held = [asyncio.create_task(client.post("/v1/on_loop", json={"tag": "held", "seconds": 2})) for _ in range(3)]
+        await until(lambda: len(site.runs("on_loop")) == 3, 10, "the handlers are running")
+        assert await _metric(admin, 'forebay_worker_slots_used{app="roundtrip",tier="interactive"}') == 3
+        assert await _metric(admin, 'forebay_worker_slots_available{app="roundtrip"}') == 13
+        expired = await client.post("/v1/brief_on_loop", json={"tag": "slow", "seconds": 60})
+        assert expired.status_code == 504
+        await until(lambda: _counts(admin, 'forebay_expired_total{app="roundtrip"}', 1), 5, "it is counted")
+        await asyncio.gather(*held)
+
+        bulk = topic_names.jobs(site.namespace, APP, "bulk")
+        async with Admin.connect(site.settings) as kafka:
+            await kafka.delete(bulk)
+        await until(lambda: "the topics of bulk are gone" in processor.output, 30, "it has noticed")
+        await until(lambda: _is_ready(admin), 30, "the topic is created again, and is read")
+        response = await client.post("/v1/quick_in_bulk", json={"tag": "again"})
+        assert response.status_code == 200
+    assert processor.process.poll() is None
+
+
+async def test_a_port_that_is_taken_is_one_sentence(site: Site) -> None:
+    gateway = await asyncio.to_thread(site.gateway)
+    refused = site.start_processor("latecomer", "--admin-port", str(gateway.admin_port))
+    assert await asyncio.to_thread(refused.exit_code) == 2
+    [sentence] = [line for line in refused.output.splitlines() if line.startswith("forebay: ")]
+    assert f"--admin-port {gateway.admin_port}" in sentence
+    assert "Traceback" not in refused.output
+
+
+async def _is_ready(admin: httpx.AsyncClient) -> bool:
+    response = await admin.get("/health/ready")
+    return response.status_code == 200 and response.json() == {"status": "ready"}
+
+
+async def _metric(admin: httpx.AsyncClient, name: str) -> float | None:
+    found = re.search(rf"^{re.escape(name)} (\S+)$", (await admin.get("/metrics")).text, re.MULTILINE)
+    return float(found[1]) if found else None
+
+
+async def _counts(admin: httpx.AsyncClient, name: str, count: float) -> bool:
+    return await _metric(admin, name) == count
