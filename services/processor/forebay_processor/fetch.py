@@ -169,8 +169,10 @@ class Fetcher:
             room = self._intake.room() if self._accepting else 0
             self._apply_backpressure(room)
             try:
-                if room:
+                if room and self._reading.text is None:
                     await arrivals.next(self._consumer, room)
+                elif room:  # whether it works again must show also where nothing arrives
+                    self.take(await self._consumer.fetch(_POLL, room))
                 else:
                     self.take(await self._consumer.fetch(0, 1))  # of a partition that came a moment ago
                     await self._intake.wait_for_room(_POLL)
