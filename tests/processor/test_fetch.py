@@ -52,6 +52,9 @@ class Broker:
         return [record]
 
     async def fetch(self, timeout: float, limit: int | None) -> list[Record]:  # noqa: ARG002
+        if self.away:
+            raise BrokerUnavailable("nobody answers")
+        await asyncio.sleep(0)
         return []
 
     def pause(self, partitions: Iterable[Partition]) -> None:
