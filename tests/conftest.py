@@ -16,12 +16,15 @@ from tests.support.brokers import Broker, GivenKafka, Kafka, a_broker, a_cluster
 
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
-    """A Kafka for the whole run: the one of FOREBAY_TEST_BOOTSTRAP_SERVERS, or Docker's, or the embedded one."""
+    """A Kafka for the whole run: the one of FOREBAY_TEST_BOOTSTRAP_SERVERS, or Docker's, or the embedded one.
+
+    It creates the topics that it is asked for, as Kafka does by default: nobody may ask for one that is not there.
+    """
     given = os.environ.get("FOREBAY_TEST_BOOTSTRAP_SERVERS")
     if given:
         yield GivenKafka(given)
         return
-    with a_broker(tmp_path_factory.mktemp("kafka")) as broker:
+    with a_broker(tmp_path_factory.mktemp("kafka"), auto_create_topics_enable="true") as broker:
         broker.start()
         yield broker
 
@@ -44,14 +47,6 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedCluste
     """A cluster of three, of which a module's tests may stop, kill, pause and start nodes; each leaves all running."""
     with a_cluster(tmp_path_factory.mktemp("cluster")) as cluster:
         yield cluster
-
-
-@pytest.fixture(scope="session")
-def eager_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
-    """A Kafka that creates the topics that it is asked for, as Kafka does by default."""
-    with a_broker(tmp_path_factory.mktemp("eager"), auto_create_topics_enable="true") as broker:
-        broker.start()
-        yield broker
 
 
 @pytest.fixture

@@ -193,9 +193,9 @@ async def test_a_cluster_that_does_not_answer_is_told_as_such() -> None:
         )
 
 
-async def test_nothing_is_left_to_a_cluster_that_creates_topics_by_itself(eager_kafka: Kafka, namespace: str) -> None:
+async def test_nothing_is_left_to_a_cluster_that_creates_topics_by_itself(kafka: Kafka, namespace: str) -> None:
     """It would create them in its own shape, just by being asked whether they are there."""
-    settings = load_settings(bootstrap_servers=eager_kafka.bootstrap_servers, namespace=namespace, partitions=3)
+    settings = load_settings(bootstrap_servers=kafka.bootstrap_servers, namespace=namespace, partitions=3)
     for _ in range(2):
         assert set((await states(settings)).values()) == {TopicState.MISSING}
     assert await existing(settings) == set()
