@@ -185,8 +185,8 @@ class Settings(BaseSettings):
 
     @property
     def processor_stop_bound(self) -> float:
-        """Seconds after SIGTERM within which a processor has ended: jobs get ``drain``, and so do their replies."""
-        return 2 * self.drain + _GOODBYE_BOUND
+        """Seconds after SIGTERM within which a processor has ended: jobs and their replies get ``drain`` together."""
+        return self.drain + _GOODBYE_BOUND
 
 
 def unknown_variables(environment: Mapping[str, str]) -> dict[str, str | None]:

@@ -19,12 +19,18 @@ UNAVAILABLE = 75
 
 def of(failures: Sequence[Exception]) -> int:
     """Return the exit code of a command that ended with these errors, at least one."""
-    from forebay.errors import AccessRefused, BrokerStartError, ConfigurationError, ForebayError, TopicMismatch
+    from forebay import errors
 
-    if any(
-        isinstance(each, ConfigurationError | AccessRefused | TopicMismatch | BrokerStartError) for each in failures
-    ):
+    mistakes = (
+        errors.ConfigurationError,
+        errors.AccessRefused,
+        errors.AuthorizationFailed,
+        errors.GroupRefused,
+        errors.TopicMismatch,
+        errors.BrokerStartError,
+    )
+    if any(isinstance(each, mistakes) for each in failures):
         return USAGE
-    if all(isinstance(each, ForebayError) and each.retriable for each in failures):
+    if all(isinstance(each, errors.ForebayError) and each.retriable for each in failures):
         return UNAVAILABLE
     return FAILED
