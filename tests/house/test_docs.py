@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 
 import forebay_schemas.headers as header_names
 from forebay import failures, topics
-from forebay.settings import TIERS, Settings
+from forebay.settings import TIERS, Settings, load_settings
 from forebay_cli import exit_codes
 from forebay_cli.main import app as cli
 from forebay_gateway import problems
@@ -74,17 +74,17 @@ def test_every_setting_is_documented_with_its_default() -> None:
 
 
 def test_the_bounds_of_a_stop_are_documented() -> None:
-    settings, text = Settings(shutdown_notice=1, shutdown_grace=20, drain=300), page("operating.md")
+    settings, text = load_settings(shutdown_notice=1, shutdown_grace=20, drain=300), page("operating.md")
     [gateway, processor] = re.findall(r"`(?:shutdown_grace|drain)` \+ (\d+) s", text)
     [unit] = re.findall(r"TimeoutStopSec=(\d+)", text)
 
     assert settings.gateway_stop_bound == 1 + 20 + int(gateway)
     assert settings.processor_stop_bound == 300 + int(processor)
-    assert Settings().processor_stop_bound == int(unit)
+    assert load_settings().processor_stop_bound == int(unit)
 
 
 def test_the_slots_of_each_tier_are_documented() -> None:
-    slots = Settings().slots
+    slots = load_settings().slots
     kept = reserves(slots, TIERS)
     shared = slots - sum(kept.values())
     [numbers] = re.findall(
@@ -152,7 +152,7 @@ def test_every_exit_code_is_documented() -> None:
 
 
 def test_every_topic_is_documented() -> None:
-    settings = Settings(instance="INSTANCE")
+    settings = load_settings(instance="INSTANCE")
     table = page("wire.md").partition("## Topics")[2].partition("## Values")[0]
     documented: dict[str, str] = {}
     for row in re.findall(r"^\| (`forebay\..*?) \|.*?\|.*?\| (\d+).*? \|", table, re.MULTILINE):
