@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 
 import httpx
 import psutil
 
 from forebay_schemas import topics as topic_names
+from tests.support.brokers import Broker
 from tests.support.services import APP, Processor, Site
 from tests.support.waiting import until
 from tests.support.wire import committed, read_all
@@ -167,3 +169,25 @@ async def test_a_killed_processor_takes_its_cpu_handlers_with_it(site: Site) -> 
             lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE, 5, "its process is gone"
         )
         assert isinstance((await asyncio.gather(abandoned, return_exceptions=True))[0], httpx.ReadTimeout)
+
+
+async def test_a_processor_ends_soon_also_while_the_broker_does_not_answer(
+    own_broker: Callable[[], Broker], make_site: Callable[..., Site]
+) -> None:
+    broker = await asyncio.to_thread(own_broker)
+    site = make_site(broker, FOREBAY_DRAIN="2")
+    gateway, processor = await asyncio.to_thread(site.pair)
+    async with httpx.AsyncClient(base_url=gateway.url, timeout=60) as client:
+        held = [asyncio.create_task(ask(client, "on_loop", f"held-{number}", 1)) for number in range(3)]
+        await until(lambda: len(site.runs("on_loop")) == 3, 10, "the handlers are running")
+        broker.pause()
+        try:
+            processor.terminate()
+            # the drain, a second for the last replies, and what it takes to give up the broker
+            await asyncio.to_thread(processor.exit_code, 2 + 10)
+        finally:
+            broker.resume()
+        for task in held:
+            task.cancel()
+        await asyncio.gather(*held, return_exceptions=True)
+    assert "Traceback" not in processor.output
