@@ -182,8 +182,8 @@ async def test_what_waits_for_its_time_survives_the_processor_that_kept_it(site:
 def test_a_rolling_upgrade_under_load_serves_its_new_operation_from_the_first_call_on(site: Site) -> None:
     """200 requests a second, a quarter of them of an operation that old processors, which still run, do not know.
 
-    On two cores with nothing else to do the slowest of them took 0.83 to 0.90 s, the median of the rest 0.03 s. Where the
-    machine is so busy that the rest have to wait too, the slowest of those is what the new ones are measured by.
+    On two cores the slowest of them took 0.83 to 0.90 s, where the median of the rest was 0.03 s. On a machine that is
+    so busy that the rest have to wait too, the slowest of those is what the new ones are measured by.
     """
     gateway, first_old = site.pair()
     second_old = site.processor()
