@@ -103,6 +103,28 @@ async def test_records_of_one_partition_stay_in_order(
     assert [int((record.value or b"").rstrip(b"x")) for record in records] == list(range(400))
 
 
+async def test_records_for_any_partition_and_for_a_given_one_do_not_disturb_each_other(
+    settings: Settings, topic: str, producer: Producer, at_end: AsyncExitStack
+) -> None:
+    told: Counter[int] = Counter()
+    errors: list[BrokerError] = []
+    for number in range(1200):
+
+        def on_delivery(error: BrokerError | None, number: int = number) -> None:
+            told[number] += 1
+            if error is not None:
+                errors.append(error)
+
+        given = None if number % 2 else number // 2 % PARTITIONS
+        producer.publish(topic, b"%d" % number, key=b"k", partition=given, on_delivery=on_delivery)
+        if number % 10 == 0:
+            await asyncio.sleep(0)
+    await producer.flush(BOUND)
+    assert (errors, set(told.values()), len(told)) == ([], {1}, 1200)
+    records = await read(await reader(settings, topic, at_end), 1200)
+    assert sorted(int(record.value or b"") for record in records) == list(range(1200))
+
+
 async def test_a_record_arrives_with_its_headers(
     settings: Settings, topic: str, producer: Producer, at_end: AsyncExitStack
 ) -> None:

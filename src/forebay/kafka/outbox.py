@@ -31,22 +31,22 @@ class Outbox:
     Args:
         topic: where the records go.
         partition: of the topic; None for any.
+        in_flight: partitions of the topic with a batch under way, from whichever of its outboxes.
         now: on the caller's clock, in seconds.
 
     Attributes:
         waiting: records that no batch has taken yet.
-        in_flight: partitions with a batch under way.
         one_by_one: how many of those that wait go in a batch of their own each, since together they were too large.
         used: when a batch was last made of its records, on the caller's clock.
     """
 
     __slots__ = ("_last", "in_flight", "one_by_one", "partition", "topic", "used", "waiting")
 
-    def __init__(self, topic: str, partition: int | None, now: float) -> None:
+    def __init__(self, topic: str, partition: int | None, in_flight: set[int], now: float) -> None:
         self.topic = topic
         self.partition = partition
         self.waiting: deque[Outgoing] = deque()
-        self.in_flight: set[int] = set()
+        self.in_flight = in_flight
         self.one_by_one = 0
         self.used = now
         self._last = 0

@@ -64,6 +64,7 @@ class Producer:
         self._large = settings.max_message_bytes // 2
         self._outboxes: dict[tuple[str, int | None], Outbox] = {}
         self._topics: Counter[str] = Counter()
+        self._in_flight: dict[str, set[int]] = {}
         self._ready: dict[Outbox, None] = {}
         self._scheduled = False
         self._buffered = 0
@@ -278,7 +279,9 @@ class Producer:
     # outboxes
 
     def _open(self, topic: str, partition: int | None) -> Outbox:
-        outbox = self._outboxes[topic, partition] = Outbox(topic, partition, time.monotonic())
+        outbox = self._outboxes[topic, partition] = Outbox(
+            topic, partition, self._in_flight.setdefault(topic, set()), time.monotonic()
+        )
         self._topics[topic] += 1
         self._shared.link.watch(topic)
         return outbox
@@ -292,7 +295,7 @@ class Producer:
         self._shared.link.unwatch(topic)
         self._topics[topic] -= 1
         if not self._topics[topic]:
-            del self._topics[topic]
+            del self._topics[topic], self._in_flight[topic]
             if self._sender is not None:
                 self._sender.sequences.forget_topic(topic)
 
@@ -332,8 +335,9 @@ class Producer:
         by_leader: dict[int, list[Batch]] = {}
         for outbox in list(self._ready):
             self._fill(sender, outbox, by_leader)
-            if not outbox.waiting:
-                self._ready.pop(outbox, None)
+            self._ready.pop(outbox, None)
+            if outbox.waiting:
+                self._ready[outbox] = None  # to the end of the line: others want the same partitions
         sender.send(by_leader)
 
     def _fill(self, sender: Sender, outbox: Outbox, by_leader: dict[int, list[Batch]]) -> None:
