@@ -5,24 +5,28 @@ from __future__ import annotations
 import asyncio
 import uuid
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay.errors import BrokerUnavailable
+from forebay.errors import BrokerUnavailable, MessageTooLarge, TopicUnknown
 from forebay.kafka import Headers, Record
-from forebay.messages import encode_job
+from forebay.messages import decode_reply, encode_job
 from forebay_processor.dead_letters import DeadLetters
-from forebay_processor.delays import Delays
+from forebay_processor.delays import TRY_AGAIN_MS, Delays, Partitions
 from forebay_processor.fatal import Fatal
 from forebay_processor.intake import JobReader
 from forebay_processor.lease import Ending, Lease
 from forebay_processor.metrics import Metrics
+from forebay_processor.settle import Settler
 from forebay_schemas import topics as topic_names
-from tests.support.chain import APP, NAMESPACE, Chain, HeldProducer
+from tests.support.chain import APP, NAMESPACE, Chain, HeldProducer, Sent
 from tests.support.jobs import NEVER, Ended, a_message
+from tests.support.waiting import until
 
 NOW = 1_000_000_000
 """Milliseconds since the epoch at which each of these tests begins."""
+DEAD = topic_names.dead(NAMESPACE, APP)
 QUEUE = topic_names.jobs(NAMESPACE, APP, "interactive")
 RETRIES = {topic_names.retries(NAMESPACE, APP, name): delay for name, delay in topic_names.RETRY_DELAYS_MS.items()}
 
@@ -30,15 +34,16 @@ RETRIES = {topic_names.retries(NAMESPACE, APP, name): delay for name, delay in t
 class Mover:
     """The real thing, with a clock that the test sets and a producer that it watches."""
 
-    def __init__(self) -> None:
+    def __init__(self, partitions: Partitions | None = None) -> None:
         self.now = NOW
         chain = Chain({}, self.clock)
         self.producer, self.fatal = HeldProducer(), Fatal(asyncio.Event())
         metrics = Metrics(APP)
         dead = DeadLetters(NAMESPACE, APP, self.producer, metrics)
+        settler = Settler(NAMESPACE, APP, self.producer, dead, "processor", self.fatal, metrics, self.clock)
         reader = JobReader(NAMESPACE)
         self.delays = Delays(
-            NAMESPACE, APP, reader, self.producer, dead, chain.processor, self.fatal, metrics, clock=self.clock
+            NAMESPACE, APP, reader, self.producer, settler, chain.processor, self.fatal, metrics, partitions, self.clock
         )
         self.ended = Ended()
         self.leases: list[Lease] = []
@@ -61,6 +66,26 @@ class Mover:
         before = len(self.producer.sent)
         self.delays.move()
         return [(sent.topic, sent.key) for sent in self.producer.sent[before:]]
+
+    def take_sent(self) -> list[Sent]:
+        """What was handed to the producer and not taken here yet."""
+        sent, self.producer.sent = self.producer.sent, []
+        return sent
+
+    async def next_sent(self) -> Sent:
+        """What is handed to the producer next."""
+        await until(lambda: self.producer.sent, 5, "something is produced")
+        return self.producer.sent.pop(0)
+
+
+class Always:
+    """Chooses one partition, whether it exists or not."""
+
+    def __init__(self, partition: int) -> None:
+        self._partition = partition
+
+    def choose(self, queue: str, operation: str) -> int | None:  # noqa: ARG002
+        return self._partition
 
 
 @given(
@@ -120,6 +145,82 @@ async def test_a_move_that_never_will_be_acknowledged_ends_the_process() -> None
     mover.producer.sent[0].on_delivery(BrokerUnavailable("it is lost"))
     assert mover.leases[0].is_open
     assert str(mover.fatal.error) == "it is lost"
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_a_job_that_its_queue_does_not_take_is_a_dead_letter_and_its_caller_is_told(
+    at_once: bool,
+) -> None:
+    """Kilobytes in a retry topic may decompress to more than any topic takes; a topic's own limit may be lower."""
+    mover = Mover()
+    key = mover.take(topic_names.retries(NAMESPACE, APP, "200ms"), [])
+    mover.producer.most_bytes = 0 if at_once else None
+    mover.move(NOW + 200)
+    if not at_once:
+        mover.producer.sent.pop(0).on_delivery(MessageTooLarge(9, None))
+    mover.producer.most_bytes = None
+    letter = await mover.next_sent()
+    assert (letter.topic, letter.key) == (DEAD, key)
+    reason = dict(letter.headers)["fb-error-detail"] or b""
+    assert QUEUE.encode() in reason
+    assert b"larger than" in reason
+    letter.on_delivery(None)
+    reply = await mover.next_sent()
+    assert (reply.topic, reply.key) == ("forebay.replies.gw", key)
+    assert decode_reply(reply.value or b"")["outcome"] == "FAILED"
+    assert mover.leases[0].is_open
+    reply.on_delivery(None)
+    assert mover.leases[0].ending is Ending.DONE
+    assert mover.fatal.error is None
+
+
+async def test_a_queue_that_is_gone_is_waited_for() -> None:
+    mover = Mover()
+    keys = [mover.take(topic_names.retries(NAMESPACE, APP, "200ms"), []) for _ in range(3)]
+    mover.move(NOW + 200)
+    for sent in mover.take_sent():
+        sent.on_delivery(TopicUnknown("it is gone"))
+    assert mover.move(NOW + 200 + TRY_AGAIN_MS - 1) == [], "not again and again without a rest"
+    assert mover.move(NOW + 200 + TRY_AGAIN_MS) == [(QUEUE, key) for key in keys], "in their order"
+    for sent in mover.take_sent():
+        sent.on_delivery(None)
+    assert {lease.ending for lease in mover.leases} == {Ending.HANDED_ON}
+    assert mover.fatal.error is None
+
+
+async def test_a_job_whose_queue_is_gone_is_handed_back_where_its_partition_was_taken_away() -> None:
+    mover, topic = Mover(), topic_names.retries(NAMESPACE, APP, "200ms")
+    mover.take(topic, [])
+    mover.move(NOW + 200)
+    mover.delays.withdraw({(topic, 0)})
+    assert mover.leases[0].is_open, "it may be moved yet"
+    mover.take_sent()[0].on_delivery(TopicUnknown("it is gone"))
+    assert mover.leases[0].ending is Ending.HANDED_BACK
+    assert mover.move(NOW + 10_000) == []
+
+
+async def test_a_partition_that_is_not_there_falls_back_to_any() -> None:
+    """The queue was made anew with fewer partitions than the members of its group have heard of."""
+    mover = Mover(Always(9))
+    mover.take(topic_names.retries(NAMESPACE, APP, "200ms"), [])
+    mover.move(NOW + 200)
+    [chosen] = mover.take_sent()
+    assert (chosen.topic, chosen.partition) == (QUEUE, 9)
+    chosen.on_delivery(TopicUnknown("it has 3 partitions, and no partition 9"))
+    [fallen_back] = mover.take_sent()
+    assert (fallen_back.topic, fallen_back.partition) == (QUEUE, None)
+    fallen_back.on_delivery(None)
+    assert mover.leases[0].ending is Ending.HANDED_ON
+
+
+async def test_a_job_that_does_not_fit_beside_what_waits_for_the_broker_is_moved_later() -> None:
+    mover = Mover()
+    key = mover.take(topic_names.retries(NAMESPACE, APP, "200ms"), [])
+    mover.producer.refuses = True
+    assert mover.move(NOW + 200) == []
+    mover.producer.refuses = False
+    assert mover.move(NOW + 200 + TRY_AGAIN_MS) == [(QUEUE, key)]
+    assert mover.fatal.error is None
 
 
 async def test_what_is_not_due_is_handed_back_with_its_partition() -> None:

@@ -16,6 +16,7 @@ from forebay.kafka import Record, header
 from forebay.messages import JobMessage, ReplyMessage, decode_reply, encode_job
 from forebay_schemas import topics as topic_names
 from tests.roundtrip.conftest import Pair
+from tests.support.raw import ZSTD, RawProducer, RawRecord
 from tests.support.services import APP, Gateway, Site
 from tests.support.steady import SteadyLoad
 from tests.support.waiting import until, wait_until
@@ -152,6 +153,25 @@ async def test_what_cannot_be_brought_back_becomes_a_dead_letter(
     assert letter.value == value
     assert reason in (header(letter, "fb-error-detail") or "")
     assert header(letter, "fb-origin") == f"{topic}/0/{offset}"
+
+
+async def test_a_job_that_its_queue_does_not_take_becomes_a_dead_letter_and_its_caller_is_told(pair: Pair) -> None:
+    """Compressed, it is small enough for the retry topic."""
+    site, gateway = pair.site, pair.gateway
+    job = a_job_of(site, gateway, payload=bytes(20 * 1024 * 1024))
+    topic, key = topic_names.retries(site.namespace, APP, "200ms"), job["request_id"].encode()
+    async with RawProducer.connect(site.settings, [topic]) as producer:
+        now = time.time_ns() // 1_000_000
+        offset = await producer.produce(topic, 0, [RawRecord(key, encode_job(job), timestamp=now)], ZSTD)
+    reply = await reply_to(site, gateway, job["request_id"], 20)
+    assert reply["outcome"] == "FAILED"
+    assert reply["problem"] is not None
+    assert "is larger than" in (reply["problem"]["detail"] or "")
+    letters = await read_all(site.settings, topic_names.dead(site.namespace, APP), 1)
+    [letter] = [letter for letter in letters if header(letter, "fb-origin") == f"{topic}/0/{offset}"]
+    assert letter.value is None, "it is too large for the dead letters, too"
+    assert "its 20" in (header(letter, "fb-error-detail") or "")
+    assert pair.processor.process.poll() is None
 
 
 async def test_what_waits_for_its_time_survives_the_processor_that_kept_it(site: Site) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from opentelemetry.sdk.trace import TracerProvider
 
 from forebay import Forebay, Job
-from forebay.errors import BrokerError, BrokerUnavailable
+from forebay.errors import BrokerError, BrokerUnavailable, MessageTooLarge
 from forebay.kafka import Headers, Record, Start
 from forebay.settings import TIERS
 from forebay_processor.dead_letters import DeadLetters
@@ -45,14 +45,17 @@ class Sent:
     value: bytes | None
     key: bytes
     headers: Headers
+    partition: int | None
     on_delivery: Callable[[BrokerError | None], None]
 
 
 class HeldProducer:
-    """Holds what is produced until the test says what becomes of it."""
+    """Holds what is produced until the test says what becomes of it; refuses at once what is too large, or all."""
 
     def __init__(self) -> None:
         self.sent: list[Sent] = []
+        self.most_bytes: int | None = None
+        self.refuses = False
         self.capacity = asyncio.Event()
         self.capacity.set()
 
@@ -86,11 +89,15 @@ class HeldProducer:
         *,
         key: bytes | None,
         headers: Headers = (),
-        partition: int | None = None,  # noqa: ARG002 - the signature is the producer's
+        partition: int | None = None,
         on_delivery: Callable[[BrokerError | None], None] | None = None,
     ) -> None:
         assert on_delivery is not None
-        self.sent.append(Sent(topic, value, key or b"", headers, on_delivery))
+        if self.refuses:
+            raise BrokerUnavailable("too much waits for the broker")
+        if self.most_bytes is not None and len(value or b"") > self.most_bytes:
+            raise MessageTooLarge(len(value or b""), self.most_bytes)
+        self.sent.append(Sent(topic, value, key or b"", headers, partition, on_delivery))
 
 
 class HeldMember:

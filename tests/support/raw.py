@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Self
 
+import cramjam
 from aiokafka import TopicPartition
 from aiokafka.client import AIOKafkaClient
 from aiokafka.protocol.produce import ProduceRequest
@@ -40,8 +41,14 @@ def _text(content: bytes | None) -> bytes:
     return _varint(-1) if content is None else _varint(len(content)) + content
 
 
-def batch_of(records: Sequence[RawRecord]) -> bytes:
-    """Encode records as a batch of the protocol's second version; by hand, so that nothing is checked."""
+ZSTD = 4
+
+
+def batch_of(records: Sequence[RawRecord], codec: int = 0) -> bytes:
+    """Encode records as a batch of the protocol's second version; by hand, so that nothing is checked.
+
+    They are compressed where the codec is that of zstd.
+    """
     first = records[0].timestamp
     body = bytearray()
     for number, record in enumerate(records):
@@ -51,7 +58,9 @@ def batch_of(records: Sequence[RawRecord]) -> bytes:
             content += _text(name) + _text(value)
         body += _varint(len(content)) + content
     latest = max(record.timestamp for record in records)
-    rest = struct.pack(">hiqqqhii", 0, len(records) - 1, first, latest, -1, -1, -1, len(records)) + body
+    if codec == ZSTD:
+        body = bytearray(cramjam.zstd.compress(bytes(body)))
+    rest = struct.pack(">hiqqqhii", codec, len(records) - 1, first, latest, -1, -1, -1, len(records)) + body
     head = struct.pack(">qii", 0, len(rest) + 9, -1) + b"\2"
     return head + struct.pack(">I", calc_crc32c(bytes(rest))) + rest
 
@@ -74,10 +83,10 @@ class RawProducer:
         finally:
             await client.close()
 
-    async def produce(self: Self, topic: str, partition: int, records: Sequence[RawRecord]) -> int:
+    async def produce(self: Self, topic: str, partition: int, records: Sequence[RawRecord], codec: int = 0) -> int:
         """Produce records in one batch; returns the offset of the first."""
         leader = self._client.cluster.leader_for_partition(TopicPartition(topic, partition))
-        request = ProduceRequest(None, -1, 10_000, [(topic, [(partition, batch_of(records))])])
+        request = ProduceRequest(None, -1, 10_000, [(topic, [(partition, batch_of(records, codec))])])
         response = await self._client.send(leader, request)
         [(_, [answer])] = response.topics
         assert answer[1] == 0, f"{topic}/{partition}: error {answer[1]}"

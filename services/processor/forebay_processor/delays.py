@@ -10,25 +10,24 @@ import asyncio
 import logging
 import math
 import time
-from bisect import bisect_right
+from bisect import bisect_right, insort
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from forebay import headers
-from forebay.errors import BrokerError, CodecError, UnusableJob
+from forebay.errors import BrokerError, BrokerUnavailable, CodecError, MessageTooLarge, TopicUnknown, UnusableJob
 from forebay.kafka import Record
 from forebay.messages import JobMessage
 from forebay.settings import TIERS
-from forebay_processor.dead_letters import DeadLetters
 from forebay_processor.fatal import Fatal
 from forebay_processor.intake import JobReader
 from forebay_processor.lease import Lease, Partition
 from forebay_processor.metrics import Metrics
-from forebay_processor.outcome import unreadable
 from forebay_processor.processor import Processor
 from forebay_processor.sending import Sending
+from forebay_processor.settle import Settler
 from forebay_schemas import topics as topic_names
 
 WINDOW = 1000
@@ -37,13 +36,14 @@ WINDOW_BYTES = 4 * 1024 * 1024
 """Bytes of them."""
 ROOM = 500
 """Records that are taken in at once."""
-
+TRY_AGAIN_MS = 250
+"""Milliseconds after which a job that could not be moved is tried again: its queue is gone, or too much is produced."""
 
 _LONGEST_WAIT = 1.0
 _SHORTEST_WAIT = 0.001
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True, frozen=True, eq=False)
 class _Delayed:
     """A job that waits here.
 
@@ -76,8 +76,8 @@ class Delays:
         app: whose jobs they are.
         reader: reads them.
         producer: where they go.
-        dead_letters: keeps records that are no jobs.
-        processor: sees to those.
+        settler: settles records that are no jobs, and jobs that their queue does not take.
+        processor: sees to it that those are settled.
         fatal: takes the errors for which a lease cannot end.
         metrics: counts it.
         partitions: says which partition of its queue a job goes to; default: to any.
@@ -94,7 +94,7 @@ class Delays:
         app: str,
         reader: JobReader,
         producer: Sending,
-        dead_letters: DeadLetters,
+        settler: Settler,
         processor: Processor,
         fatal: Fatal,
         metrics: Metrics,
@@ -107,13 +107,14 @@ class Delays:
         self._queues = {tier: topic_names.jobs(namespace, app, tier) for tier in TIERS}
         self._reader = reader
         self._producer = producer
-        self._dead_letters = dead_letters
+        self._settler = settler
         self._processor = processor
         self._partitions = partitions
         self._fatal = fatal
         self._metrics = metrics
         self._clock = clock
         self._waiting: dict[Partition, deque[_Delayed]] = {}
+        self._moving: set[_Delayed] = set()
         self._news = asyncio.Event()
 
     @property
@@ -135,7 +136,7 @@ class Delays:
             try:
                 delayed = self._read(record, lease, now)
             except CodecError as error:
-                self._processor.see_to(lease, self._bury(record, lease, error))
+                self._processor.see_to(lease, self._settler.settle_unreadable(record, lease, error))
             else:
                 self._waiting.setdefault(lease.partition, deque()).append(delayed)
         self._news.set()
@@ -153,12 +154,11 @@ class Delays:
         not_before = min(not_before, job["deadline"])  # then its queue's processors say that nobody waits any more
         return _Delayed(min(not_before, now + delay), not_before, queue, record, lease, job)
 
-    async def _bury(self, record: Record, lease: Lease, error: CodecError) -> None:
-        await self._dead_letters.keep(record, unreadable(str(error)).problem)
-        lease.done()
-
     def withdraw(self, partitions: Collection[Partition] | None = None) -> None:
-        """Hand back what waits here, of these partitions or of all."""
+        """Hand back what waits here, of these partitions or of all; what is being moved is not waited for again."""
+        self._moving = {
+            delayed for delayed in self._moving if partitions is not None and delayed.lease.partition not in partitions
+        }
         for partition in list(self._waiting):
             if partitions is None or partition in partitions:
                 for delayed in self._waiting.pop(partition):
@@ -196,28 +196,60 @@ class Delays:
                 del self._waiting[partition]
 
     def _move(self, delayed: _Delayed, now: int) -> None:
-        record, lease = delayed.record, delayed.lease
         left = delayed.not_before - now
         if left > 0:
-            topic, partition = self._next_delay(left), None
-        else:
-            topic = delayed.queue
-            partition = self._partitions.choose(topic, delayed.job["operation"]) if self._partitions else None
+            self._send(delayed, self._next_delay(left), None)
+            return
+        operation = delayed.job["operation"]
+        partition = self._partitions.choose(delayed.queue, operation) if self._partitions else None
+        self._send(delayed, delayed.queue, partition)
+
+    def _send(self, delayed: _Delayed, topic: str, partition: int | None) -> None:
+        """Produce a job to a topic; its lease ends when the topic has it."""
+        record, lease = delayed.record, delayed.lease
 
         def delivered(error: BrokerError | None) -> None:
+            is_ours = delayed in self._moving
+            self._moving.discard(delayed)
             if error is None:
                 self._metrics.moved.inc()
                 lease.hand_on()
-            else:
+                return
+            lease.promised = False
+            if isinstance(error, MessageTooLarge):
+                self._refuse(delayed, topic, error)
+            elif not isinstance(error, TopicUnknown):
                 self._fatal.report(error)
+            elif not is_ours:
+                lease.hand_back()
+            elif partition is not None:
+                self._send(delayed, topic, None)  # the queue may have fewer partitions than it had
+            else:
+                self._wait_again(delayed)
 
         try:
             self._producer.publish(
                 topic, record.value, key=record.key, headers=record.headers, partition=partition, on_delivery=delivered
             )
+        except MessageTooLarge as error:
+            self._refuse(delayed, topic, error)
+        except BrokerUnavailable:  # it is so large that it does not fit beside what waits for the broker
+            self._wait_again(delayed)
+        else:
             lease.promised = True
-        except BrokerError as error:
-            self._fatal.report(error)
+            self._moving.add(delayed)
+
+    def _refuse(self, delayed: _Delayed, topic: str, error: MessageTooLarge) -> None:
+        """See to a job that can never be moved: it is a dead letter, and its caller is told."""
+        settling = self._settler.settle_unmovable(delayed.record, delayed.lease, delayed.job, f"{topic}: {error}")
+        self._processor.see_to(delayed.lease, settling)
+
+    def _wait_again(self, delayed: _Delayed) -> None:
+        """Put a job that could not be moved now back in its place, to be moved a little later."""
+        later = replace(delayed, due=int(self._clock() * 1000) + TRY_AGAIN_MS)
+        waiting = self._waiting.setdefault(delayed.lease.partition, deque())
+        insort(waiting, later, key=lambda one: one.record.offset)
+        self._news.set()
 
     def _next_delay(self, left: int) -> str:
         """Return the retry topic with the longest delay that is over in time, or else the one with the shortest."""

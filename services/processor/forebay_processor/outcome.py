@@ -26,6 +26,16 @@ def unreadable(reason: str) -> JobOutcome:
     )
 
 
+def unmovable(reason: str) -> JobOutcome:
+    """Return the outcome of a job that cannot be brought back from a retry topic, and so never run."""
+    return _failed(
+        failures.UNREADABLE_JOB,
+        "The job cannot be run",
+        f"it cannot be moved to {reason[:LONGEST_DETAIL]}; it is kept among the dead letters",
+        dead=True,
+    )
+
+
 def no_processor(operation: str) -> JobOutcome:
     """Return the outcome of a job that nobody could run by its deadline."""
     return _failed(

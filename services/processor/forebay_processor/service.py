@@ -125,7 +125,7 @@ async def serve(
             app.name,
             reader,
             producer,
-            dead_letters,
+            settler,
             processor,
             fatal,
             metrics,

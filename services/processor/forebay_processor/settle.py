@@ -21,7 +21,7 @@ from forebay_processor.dead_letters import DeadLetters
 from forebay_processor.fatal import Fatal
 from forebay_processor.lease import Lease
 from forebay_processor.metrics import Metrics
-from forebay_processor.outcome import no_processor, too_large, unreadable
+from forebay_processor.outcome import no_processor, too_large, unmovable, unreadable
 from forebay_processor.sending import Sending
 from forebay_processor.spans import JobSpans
 from forebay_processor.work import JobOutcome, Work
@@ -111,6 +111,13 @@ class Settler:
         await self._capacity(value)
         self._send(place, request_id.encode(), value, (), lease)
 
+    async def settle_unmovable(self, record: Record, lease: Lease, job: JobMessage, reason: str) -> None:
+        """Keep a job that its queue does not take back among the dead letters, and tell its caller."""
+        outcome = unmovable(reason)
+        await self._dead_letters.keep(record, outcome.problem)
+        await self._capacity(None)
+        self._tell(record, lease, job, outcome)
+
     async def hand_on(self, record: Record, lease: Lease, job: JobMessage) -> None:
         """Pass a job to another processor of the app, or, if its deadline comes before, tell that there is none.
 
@@ -120,11 +127,7 @@ class Settler:
 
         def refuse() -> None:
             log.warning("operation %r: no processor for job %s", job["operation"], job["request_id"])
-            outcome = no_processor(job["operation"])
-            enqueued, instant = record.timestamp * 1000, outcome.started
-            reply = self._message(job["request_id"], job["tenant"], 0, enqueued, instant, outcome)
-            key, carried = job["request_id"].encode(), tracing.carry_on(record.headers)
-            self._send(_reply_place(job), key, encode_reply(reply), carried, lease)
+            self._tell(record, lease, job, no_processor(job["operation"]))
 
         def delivered(error: BrokerError | None) -> None:
             if error is None:
@@ -151,6 +154,13 @@ class Settler:
             lease.promised = True
         except MessageTooLarge:  # what the headers weigh, on top of a job that is as large as may be
             refuse()
+
+    def _tell(self, record: Record, lease: Lease, job: JobMessage, outcome: JobOutcome) -> None:
+        """Send what is to be said about a job that was not run."""
+        enqueued, instant = record.timestamp * 1000, outcome.started
+        reply = self._message(job["request_id"], job["tenant"], 0, enqueued, instant, outcome)
+        key, carried = job["request_id"].encode(), tracing.carry_on(record.headers)
+        self._send(_reply_place(job), key, encode_reply(reply), carried, lease)
 
     async def _capacity(self, value: bytes | None) -> None:
         """Wait, while too much waits for the broker, until a record with this value is taken."""
