@@ -192,6 +192,20 @@ def test_every_header_is_documented() -> None:
     assert [name for name in names if f"`{name}`" not in page("wire.md")] == []
 
 
+def test_the_parts_of_aiokafka_that_are_used_are_listed() -> None:
+    section = CONTRIBUTING.read_text("utf-8").partition("All uses of aiokafka")[2].partition("\n\n**")[0]
+    packages = ("schemas", "src", "services", "infra")
+    sources = [path for package in packages for path in (ROOT / package).rglob("*.py")]
+    uses = [
+        (path, part)
+        for path in sources
+        for part in re.findall(r"^\s*(?:from|import) aiokafka\.(\w+)", path.read_text("utf-8"), re.MULTILINE)
+    ]
+
+    assert {path.parent.relative_to(ROOT).as_posix() for path, _ in uses} == {"src/forebay/kafka/wire"}
+    assert [part for _, part in uses if not re.search(rf"`{part}\b", section)] == []
+
+
 @pytest.mark.parametrize("path", [README, CONTRIBUTING], ids=lambda path: path.name)
 def test_every_place_that_is_named_exists(path: Path) -> None:
     text = path.read_text("utf-8").partition("## Where things live")[2].partition("\n## ")[0]
