@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from forebay.catalog import Ledger
-from forebay.kafka.sharing import read_claim
 from forebay.messages import OperationMessage, encode_operation
 
 NAME = "greet"
@@ -114,14 +113,3 @@ def test_a_key_that_is_no_name_is_ignored(key: str) -> None:
     made = Ledger()
     assert not made.take(key, record(PLAIN), 10)
     assert made.entry(key) is None
-
-
-@pytest.mark.parametrize("data", [None, b"", b"{}", b"nothing", b"[]"])
-def test_a_member_that_says_nothing_of_itself_has_no_claim(data: bytes | None) -> None:
-    assert read_claim(data) is None
-
-
-def test_a_member_of_an_earlier_version_does_not_say_what_it_runs() -> None:
-    claim = read_claim(b'{"busy": [1], "owned": [1, 2], "leaving": false}')
-    assert claim is not None
-    assert claim.operations is None

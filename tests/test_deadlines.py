@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -95,6 +97,20 @@ def test_deadlines_far_apart_are_reported_in_order() -> None:
     for key, deadline in (("c", 900.0), ("a", 5.0), ("b", 70.0)):
         deadlines.add(key, deadline)
     assert deadlines.due(1e6) == ["a", "b", "c"]
+
+
+def test_what_is_discarded_leaves_nothing_behind() -> None:
+    """As most requests do, long before their deadline of a day."""
+    deadlines: Deadlines[int] = Deadlines(0.02, now=0.0)
+    tracemalloc.start()
+    try:
+        for key in range(20_000):
+            deadlines.add(key, 86_400.0 + key * 0.02)
+            deadlines.discard(key, 86_400.0 + key * 0.02)
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 100_000
 
 
 def test_nothing_is_due_where_nothing_was_added() -> None:

@@ -1,6 +1,7 @@
 """Many deadlines kept by one coarse clock, in place of a timer for each.
 
-A hashed timing wheel (Varghese and Lauck, 1987) without the wrap-around: adding and discarding cost a set entry each.
+A hashed timing wheel (Varghese and Lauck, 1987) without the wrap-around: adding and discarding cost a set entry each,
+and memory is held only for keys that are kept.
 """
 
 from __future__ import annotations
@@ -43,11 +44,14 @@ class Deadlines(Generic[Key]):
             keys.add(key)
 
     def discard(self, key: Key, deadline: float) -> None:
-        """Forget ``key``, which was added with ``deadline``; a key that is due or unknown is passed over."""
+        """Forget ``key``, which was added with ``deadline``; a key that is due or unknown is ignored."""
         self._passed.pop(key, None)
-        keys = self._buckets.get(self._bucket(deadline))
+        bucket = self._bucket(deadline)
+        keys = self._buckets.get(bucket)
         if keys is not None:
             keys.discard(key)
+            if not keys:
+                del self._buckets[bucket]
 
     def due(self, now: float) -> list[Key]:
         """Return the keys whose deadline has passed by ``now``, and forget them."""

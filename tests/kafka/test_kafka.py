@@ -10,8 +10,9 @@ from contextlib import AsyncExitStack
 import pytest
 
 from forebay.errors import BrokerError, BrokerUnavailable, MessageTooLarge, TopicUnknown
-from forebay.kafka import Admin, GroupConsumer, PinnedConsumer, Producer, Record, header
+from forebay.kafka import Admin, PinnedConsumer, Producer, Record, header
 from forebay.settings import Settings
+from tests.support.members import Member
 from tests.support.waiting import until
 
 BOUND = 30.0
@@ -266,52 +267,12 @@ async def test_the_first_record_is_waited_for(
 # sharing with a group
 
 
-class Member:
-    """A member of a group, and the partitions that it was given."""
-
-    def __init__(self, settings: Settings, topic: str, name: str) -> None:
-        self.owned: frozenset[int] = frozenset()
-        self.busy: frozenset[int] = frozenset()
-        self.before_revoked: Callable[[], Awaitable[None]] | None = None
-        self.consumer = GroupConsumer(
-            settings,
-            name,
-            topic,
-            f"{settings.namespace}group",
-            on_revoked=self._revoked,
-            on_assigned=self._assigned,
-            busy=lambda: self.busy,
-        )
-
-    async def _revoked(self, partitions: frozenset[int]) -> None:
-        if self.before_revoked is not None:
-            await self.before_revoked()
-        self.owned -= partitions
-
-    async def _assigned(self, partitions: frozenset[int]) -> None:
-        self.owned = partitions
-
-    async def owns(self, count: int) -> None:
-        async def look() -> bool:
-            await self.consumer.fetch(0, 1)
-            return len(self.owned) == count
-
-        await until(look, BOUND, f"{count} partitions are this member's")
-
-    async def read(self, count: int) -> list[Record]:
-        records: list[Record] = []
-        async with asyncio.timeout(BOUND):
-            while len(records) < count:
-                records += await self.consumer.fetch(0.5, count - len(records))
-        return records
-
-
 @pytest.fixture
 def join(settings: Settings, topic: str, at_end: AsyncExitStack) -> Callable[..., Awaitable[Member]]:
     async def join(name: str, **changes: object) -> Member:
         member = Member(settings.model_copy(update=changes), topic, name)
-        at_end.push_async_callback(member.consumer.stop)
-        await member.consumer.start()
+        at_end.push_async_callback(member.stop)
+        await member.start()
         return member
 
     return join
@@ -331,18 +292,18 @@ async def test_a_member_reads_all_and_commits_what_it_likes(topic: str, producer
     await fill(producer, topic, 4)
     member = await join("a")
     await member.owns(PARTITIONS)
-    assert await member.consumer.committed([0]) == {0: None}
+    assert await member.committed([0]) == {0: None}
     await member.read(4)
-    assert await member.consumer.commit({0: 2, 1: 0}, BOUND)
-    assert await member.consumer.committed(range(3)) == {0: 2, 1: 0, 2: None}
+    assert await member.commit({0: 2, 1: 0})
+    assert await member.committed(range(3)) == {0: 2, 1: 0, 2: None}
 
 
 async def test_the_next_member_goes_on_from_what_was_committed(topic: str, producer: Producer, join: Join) -> None:
     await fill(producer, topic, 4)
     first = await join("a")
     await first.owns(PARTITIONS)
-    assert await first.consumer.commit({0: 4, 1: 3, 2: 1}, BOUND)
-    await first.consumer.stop()
+    assert await first.commit({0: 4, 1: 3, 2: 1})
+    await first.stop()
     second = await join("b")
     await second.owns(PARTITIONS)
     records = await second.read(4)
@@ -361,12 +322,12 @@ async def test_a_paused_partition_is_not_read_until_it_is_resumed_and_loses_noth
 ) -> None:
     member = await join("a")
     await member.owns(PARTITIONS)
-    member.consumer.pause([0, 99])
+    member.pause([0, 99])
     await fill(producer, topic, 3)
     records = await member.read(6)
     assert {record.partition for record in records} == {1, 2}
     assert await member.consumer.fetch(0.2, 10) == []
-    member.consumer.resume([0, 99])
+    member.resume([0, 99])
     assert [(record.partition, record.offset) for record in await member.read(3)] == [(0, 0), (0, 1), (0, 2)]
 
 
@@ -380,7 +341,7 @@ async def test_one_who_joins_gets_a_share_and_may_still_be_left_a_commit(
     committed: list[bool] = []
 
     async def commit() -> None:
-        committed.append(await first.consumer.commit(dict.fromkeys(range(PARTITIONS), 1), BOUND))
+        committed.append(await first.commit(dict.fromkeys(range(PARTITIONS), 1)))
 
     first.before_revoked = commit
     first.busy = frozenset({2})
@@ -395,7 +356,7 @@ async def test_one_who_joins_gets_a_share_and_may_still_be_left_a_commit(
     assert committed == [True]
     assert 2 in first.owned
     assert first.owned | second.owned == set(range(PARTITIONS))
-    assert await second.consumer.committed(second.owned) == dict.fromkeys(second.owned, 1)
+    assert await second.committed(second.owned) == dict.fromkeys(second.owned, 1)
 
 
 async def test_a_commit_after_the_group_has_moved_on_is_refused_and_changes_nothing(
@@ -407,6 +368,6 @@ async def test_a_commit_after_the_group_has_moved_on_is_refused_and_changes_noth
     await silent.read(9)
     second = await join("b")  # while the first one does not fetch: it gives its place up
     await second.owns(PARTITIONS)
-    assert await second.consumer.commit({0: 1}, BOUND)
-    assert await silent.consumer.commit({0: 3, 1: 3}, BOUND) is False
-    assert await second.consumer.committed(range(2)) == {0: 1, 1: None}
+    assert await second.commit({0: 1})
+    assert await silent.commit({0: 3, 1: 3}) is False
+    assert await second.committed(range(2)) == {0: 1, 1: None}

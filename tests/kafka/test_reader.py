@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -13,7 +13,7 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 import forebay.kafka.reader
 from forebay.errors import BrokerError, BrokerUnavailable
-from forebay.kafka import Admin, Link, PinnedConsumer, Producer, Record, Start
+from forebay.kafka import Admin, Link, Partition, PinnedConsumer, Producer, Record, Start
 from forebay.kafka.reader import Reader
 from forebay.settings import Settings, load_settings
 from tests.support.brokers import Broker
@@ -36,13 +36,14 @@ async def fill(producer: AIOKafkaProducer, topic: str, count: int, partition: in
         await producer.send_and_wait(topic, b"%d" % number, partition=partition)
 
 
+Offset = TypeVar("Offset", int, int | None)
 ReaderOf = Callable[..., Coroutine[Any, Any, Reader]]
 
 
 @pytest.fixture
 def reader_of(link: Link, settings: Settings, at_end: AsyncExitStack) -> ReaderOf:
     async def start(topic: str, **arguments: Any) -> Reader:
-        reader = Reader(link, topic, partition_bytes=settings.max_message_bytes, **arguments)
+        reader = Reader(link, [topic], partition_bytes=settings.max_message_bytes, **arguments)
         at_end.push_async_callback(reader.stop)
         await reader.start()
         return reader
@@ -63,6 +64,10 @@ async def read(reader: Reader, count: int, limit: int | None = None) -> list[Rec
     return records
 
 
+def of(topic: str, offsets: Mapping[int, Offset]) -> dict[Partition, Offset]:
+    return {(topic, partition): offset for partition, offset in offsets.items()}
+
+
 def places(records: list[Record]) -> list[tuple[int, int]]:
     return [(record.partition, record.offset) for record in records]
 
@@ -77,9 +82,9 @@ async def test_records_before_the_offset_are_left_out_also_within_a_batch(
     for number in range(5):
         batch.append(key=None, value=b"%d" % number, timestamp=None)
     await (await producer.send_batch(batch, topic, partition=1))
-    reader.assign({1: 3})
+    reader.assign(of(topic, {1: 3}))
     assert [record.value for record in await read(reader, 2)] == [b"3", b"4"]
-    assert reader.positions == {1: 5}
+    assert reader.positions == of(topic, {1: 5})
 
 
 async def test_a_partition_without_an_offset_begins_where_it_is_resumed(
@@ -87,31 +92,31 @@ async def test_a_partition_without_an_offset_begins_where_it_is_resumed(
 ) -> None:
     asked: list[list[int]] = []
 
-    async def resume(partitions: Collection[int]) -> dict[int, int | None]:
-        asked.append(sorted(partitions))
+    async def resume(partitions: Collection[Partition]) -> dict[Partition, int | None]:
+        asked.append(sorted(number for _, number in partitions))
         if len(asked) == 1:
             raise BrokerUnavailable("not now")
-        return {1: 2, 2: None}
+        return of(topic, {1: 2, 2: None})
 
     await fill(producer, topic, 3, partition=0)
     await fill(producer, topic, 3, partition=1)
-    told: list[tuple[int, int, Start]] = []
+    told: list[tuple[Partition, int, Start]] = []
     reader = await reader_of(topic, resume=resume, on_positioned=lambda *place: told.append(place))
-    reader.assign({0: 1, 1: None, 2: None})
+    reader.assign(of(topic, {0: 3, 1: None, 2: None}))
     with pytest.raises(BrokerUnavailable, match="not now"):
         await reader.next()
-    assert sorted(places(await read(reader, 3))) == [(0, 1), (0, 2), (1, 2)]
+    assert places(await read(reader, 1)) == [(1, 2)]
     assert asked == [[1, 2], [1, 2]]
-    assert reader.positions == {0: 3, 1: 3, 2: 0}
-    assert told == [(1, 2, Start.COMMITTED), (2, 0, Start.UNCOMMITTED)]
+    assert reader.positions == of(topic, {0: 3, 1: 3, 2: 0})
+    assert told == [((topic, 1), 2, Start.COMMITTED), ((topic, 2), 0, Start.UNCOMMITTED)]
 
 
 @pytest.mark.parametrize("fails", [False, True])
 async def test_what_is_found_out_for_an_assignment_of_the_past_is_dropped(
     topic: str, producer: AIOKafkaProducer, reader_of: ReaderOf, fails: bool
 ) -> None:
-    async def resume(partitions: Collection[int]) -> dict[int, int]:
-        late.assign({1: 1})
+    async def resume(partitions: Collection[Partition]) -> dict[Partition, int | None]:
+        late.assign(of(topic, {1: 1}))
         if fails:
             raise BrokerError("it is not ours")
         return dict.fromkeys(partitions, 0)
@@ -119,9 +124,9 @@ async def test_what_is_found_out_for_an_assignment_of_the_past_is_dropped(
     await fill(producer, topic, 2, partition=0)
     await fill(producer, topic, 2, partition=1)
     late = await reader_of(topic, resume=resume)
-    late.assign({0: None})
+    late.assign(of(topic, {0: None}))
     assert places(await read(late, 1)) == [(1, 1)]
-    assert late.positions == {1: 2}
+    assert late.positions == of(topic, {1: 2})
 
 
 async def test_a_reader_whose_place_is_gone_goes_on_at_the_beginning(
@@ -156,13 +161,13 @@ async def test_aborted_records_are_left_out_and_positions_reach_the_end_past_the
         await producer.begin_transaction()
         await producer.send_and_wait(topic, b"%d" % number, partition=0)
         await (producer.abort_transaction() if number % 2 else producer.commit_transaction())
-    reader.assign({0: 0})
+    reader.assign(of(topic, {0: 0}))
     records = await read(reader, 2)
     assert [(record.offset, record.value) for record in records] == [(0, b"0"), (4, b"2")]
 
     async def passed() -> bool:
         assert await reader.next() == []
-        return reader.positions == {0: 8}
+        return reader.positions == of(topic, {0: 8})
 
     await until(passed, BOUND, "the last marker is passed")
 
@@ -173,7 +178,7 @@ async def test_records_of_a_transaction_come_when_it_is_committed(
     producer = AIOKafkaProducer(bootstrap_servers=settings.brokers, transactional_id=f"{topic}-test")
     await producer.start()
     at_end.push_async_callback(producer.stop)
-    reader.assign({0: 0})
+    reader.assign(of(topic, {0: 0}))
     await producer.begin_transaction()
     await producer.send_and_wait(topic, b"not yet", partition=0)
     assert await reader.next() == []
@@ -220,7 +225,7 @@ async def test_a_response_too_small_for_all_serves_the_partitions_in_turn(
     monkeypatch.setattr(forebay.kafka.reader, "RESPONSE_BYTES", 1)
     for partition in range(PARTITIONS):
         await fill(producer, topic, 3, partition)
-    reader.assign(dict.fromkeys(range(PARTITIONS), 0))
+    reader.assign(of(topic, dict.fromkeys(range(PARTITIONS), 0)))
     order = [(await read(reader, 1))[0].partition for _ in range(3 * PARTITIONS)]
     assert [set(order[turn : turn + 3]) for turn in (0, 3, 6)] == [{0, 1, 2}] * 3
 
@@ -230,7 +235,7 @@ async def test_no_more_is_returned_than_was_asked_for_and_nothing_is_lost(
 ) -> None:
     for partition in range(PARTITIONS):
         await fill(producer, topic, 4, partition)
-    reader.assign(dict.fromkeys(range(PARTITIONS), 0))
+    reader.assign(of(topic, dict.fromkeys(range(PARTITIONS), 0)))
     records: list[Record] = []
     while len(records) < 4 * PARTITIONS:
         some = await reader.next(5)
@@ -257,9 +262,9 @@ async def test_another_assignment_ends_a_wait_and_what_the_old_one_brings_is_dro
     topic: str, producer: AIOKafkaProducer, reader: Reader
 ) -> None:
     await fill(producer, topic, 3, partition=1)
-    reader.assign({0: 0})
+    reader.assign(of(topic, {0: 0}))
     waiting = await waits(reader)
-    reader.assign({1: 1})
+    reader.assign(of(topic, {1: 1}))
     assert await asyncio.wait_for(waiting, BOUND) == []
     await fill(producer, topic, 1, partition=0)
     assert places(await read(reader, 2)) == [(1, 1), (1, 2)]
@@ -269,11 +274,11 @@ async def test_a_paused_partition_keeps_what_has_arrived(
     topic: str, producer: AIOKafkaProducer, reader: Reader
 ) -> None:
     await fill(producer, topic, 3)
-    reader.assign({0: 0, 1: 0})
+    reader.assign(of(topic, {0: 0, 1: 0}))
     assert places(await read(reader, 1, limit=1)) == [(0, 0)]
-    reader.pause([0])
+    reader.pause([(topic, 0)])
     assert await reader.next() == []
-    reader.resume([0])
+    reader.resume([(topic, 0)])
     assert places(await reader.next()) == [(0, 1), (0, 2)] or places(await read(reader, 2)) == [(0, 1), (0, 2)]
 
 
@@ -282,7 +287,7 @@ async def test_a_wait_without_anything_to_read_ends_by_itself(reader: Reader) ->
 
 
 async def test_a_wait_that_is_called_off_loses_nothing(topic: str, producer: AIOKafkaProducer, reader: Reader) -> None:
-    reader.assign({0: 0})
+    reader.assign(of(topic, {0: 0}))
     records: list[Record] = []
     for number in range(50):
         waiting = asyncio.create_task(reader.next())
@@ -295,8 +300,8 @@ async def test_a_wait_that_is_called_off_loses_nothing(topic: str, producer: AIO
     assert [record.offset for record in records] == list(range(50))
 
 
-async def test_a_reader_that_stops_tells_whoever_waits(reader: Reader) -> None:
-    reader.assign({0: 0})
+async def test_a_reader_that_stops_tells_whoever_waits(topic: str, reader: Reader) -> None:
+    reader.assign(of(topic, {0: 0}))
     waiting = await waits(reader)
     await reader.stop()
     with pytest.raises(BrokerUnavailable, match="stopped"):
@@ -343,6 +348,6 @@ async def test_a_topic_that_is_created_just_now_is_read_once_it_is_known(
     async with Admin.connect(settings) as admin:
         await admin.create(name, 1, -1, {})
     reader = await asyncio.wait_for(starting, BOUND)
-    reader.assign({0: 0})
+    reader.assign(of(name, {0: 0}))
     await producer.send_and_wait(name, b"at last", partition=0)
     assert [record.value for record in await read(reader, 1)] == [b"at last"]

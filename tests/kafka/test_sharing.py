@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay.kafka.sharing import Claim, known_somewhere, share
+from forebay.kafka.sharing import Claim, known_somewhere, read_claims, share
 
 partition_counts = st.integers(0, 24)
 lists = st.lists(st.integers(0, 24), max_size=24, unique=True)
@@ -100,3 +101,9 @@ def test_whoever_knows_what_not_everybody_knows_is_named(count: int, known: dict
             assert set(somewhere[operation]) == expected
         else:
             assert operation not in somewhere
+
+
+@pytest.mark.parametrize("data", [None, b"", b"{}", b"nothing", b"[]", b'{"busy": [1], "owned": [1]}'])
+def test_a_member_that_says_nothing_of_use_claims_nothing(data: bytes | None) -> None:
+    """As one of another version, or something else that uses the group's name."""
+    assert read_claims(data) == {}

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from forebay import topics
 from forebay.errors import BrokerError, InstanceTaken, TopicUnknown
-from forebay.kafka import Arrivals, BoundedEvent, PinnedConsumer, Producer, Record
+from forebay.kafka import Arrivals, BoundedEvent, Link, PinnedConsumer, Producer, Record
 from forebay.settings import Settings
 from forebay_gateway.claim import CLAIM_KEY, Claim
 from forebay_gateway.metrics import Metrics
@@ -40,11 +40,19 @@ class Replies:
         waiters: who waits for the replies.
         metrics: counts those that nobody waits for.
         on_lost: called once if another gateway takes the name.
+        link: to share; default: one of its own.
     """
 
     def __init__(
-        self, settings: Settings, producer: Producer, waiters: Waiters, metrics: Metrics, on_lost: Callable[[], None]
+        self,
+        settings: Settings,
+        producer: Producer,
+        waiters: Waiters,
+        metrics: Metrics,
+        on_lost: Callable[[], None],
+        link: Link | None = None,
     ) -> None:
+        self._link = link
         self._settings = settings
         self._spec = topics.replies(settings)
         self._producer = producer
@@ -77,7 +85,7 @@ class Replies:
             BrokerUnavailable: the broker does not answer.
         """
         consumer = self._consumer = PinnedConsumer(
-            self._settings, self._settings.instance, self._spec.name, [HELD_PARTITION]
+            self._settings, self._settings.instance, self._spec.name, [HELD_PARTITION], link=self._link
         )
         await consumer.start(at_end=True)
         self._position = consumer.positions()[HELD_PARTITION]
@@ -154,7 +162,9 @@ class Replies:
             await self._connect()
 
     async def _connect(self) -> None:
-        consumer = PinnedConsumer(self._settings, self._settings.instance, self._spec.name, [HELD_PARTITION])
+        consumer = PinnedConsumer(
+            self._settings, self._settings.instance, self._spec.name, [HELD_PARTITION], link=self._link
+        )
         try:
             await consumer.start({HELD_PARTITION: self._position})
         except BrokerError:

@@ -9,7 +9,7 @@ from importlib.metadata import version
 
 from forebay import topics, tracing
 from forebay.catalog import Catalog
-from forebay.kafka import Producer
+from forebay.kafka import Link, Producer
 from forebay.lifecycle import notify, running, stop_on_signals
 from forebay.settings import Settings
 from forebay_gateway import problems
@@ -52,14 +52,15 @@ async def serve(settings: Settings, stop: asyncio.Event | None = None) -> None:
         metrics = Metrics()
         waiters = Waiters()
         router = Router(settings.namespace)
-        catalog = Catalog(settings, settings.instance, router.update)
+        link = Link(settings, settings.instance)
+        catalog = Catalog(settings, settings.instance, router.update, link)
         provider = tracing.configure("gateway", settings.instance, version("forebay"), settings.trace_ratio)
 
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(asyncio.to_thread, provider.shutdown)
-            producer = Producer(settings, settings.instance)
-            replies = Replies(settings, producer, waiters, metrics, on_lost=stop.set)
-            for part in (producer, replies, catalog):
+            producer = Producer(settings, settings.instance, link=link)
+            replies = Replies(settings, producer, waiters, metrics, on_lost=stop.set, link=link)
+            for part in (link, producer, replies, catalog):
                 stack.push_async_callback(part.stop)
                 await part.start()
             dispatcher = Dispatcher(settings, producer, waiters, replies)

@@ -29,7 +29,7 @@ from forebay_processor.delays import Delays
 from forebay_processor.fatal import Fatal
 from forebay_processor.fetch import Fetcher
 from forebay_processor.intake import JobReader, TierIntake
-from forebay_processor.member import KnownPartitions, queue_members, retry_members
+from forebay_processor.member import KnownPartitions, queue_members, retries_member
 from forebay_processor.metrics import Metrics
 from forebay_processor.processor import Processor
 from forebay_processor.run.handlers import Handlers
@@ -133,10 +133,7 @@ async def serve(
         )
         fetchers = [
             *(members[tier].fetcher(tier, intake, fatal) for tier, intake in intakes.items()),
-            *(
-                member.fetcher(member.topic, mover, fatal)
-                for member in retry_members(settings, app, processor_id, link, mover.topics)
-            ),
+            retries_member(settings, app, processor_id, link, mover.topics).fetcher("retries", mover, fatal),
         ]
         stack.push_async_callback(_stop, fetchers)
         await asyncio.gather(*(fetcher.start() for fetcher in fetchers))

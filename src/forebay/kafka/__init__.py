@@ -13,7 +13,7 @@ from forebay.kafka.groups import GroupMember, group_members
 from forebay.kafka.link import Link
 from forebay.kafka.producer import Producer
 from forebay.kafka.reader import Start
-from forebay.kafka.records import LATEST_TIMESTAMP, Record, header, header_number
+from forebay.kafka.records import LATEST_TIMESTAMP, Partition, Record, header, header_number
 from forebay_schemas.headers import Headers
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "GroupMember",
     "Headers",
     "Link",
+    "Partition",
     "PinnedConsumer",
     "Producer",
     "Record",

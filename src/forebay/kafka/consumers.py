@@ -11,9 +11,9 @@ from forebay.errors import BrokerUnavailable
 from forebay.kafka.link import Link, Shared
 from forebay.kafka.offsets import beginnings, ends
 from forebay.kafka.reader import POSITION_BOUND, STALE, OnPositioned, Reader
-from forebay.kafka.records import Record
+from forebay.kafka.records import Partition, Record
 from forebay.kafka.wire.assignor import FairShare
-from forebay.kafka.wire.membership import Membership
+from forebay.kafka.wire.membership import Membership, OnRebalance
 from forebay.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -56,12 +56,12 @@ class PinnedConsumer:
             BrokerError: the topic cannot be read; `TopicUnknown` where there is none.
         """
         link = await self._shared.start()
-        self._reader = Reader(link, self.topic, partition_bytes=self._settings.max_message_bytes)
+        self._reader = Reader(link, [self.topic], partition_bytes=self._settings.max_message_bytes)
         await self._reader.start()
         if offsets is None:
             find = ends if at_end else beginnings
             offsets = await find(link, self.topic, self._partitions, POSITION_BOUND)
-        self._reader.assign({partition: offsets[partition] for partition in self._partitions})
+        self._reader.assign({(self.topic, partition): offsets[partition] for partition in self._partitions})
 
     async def stop(self) -> None:
         """Disconnect, within a bound."""
@@ -87,7 +87,7 @@ class PinnedConsumer:
 
     def positions(self) -> Mapping[int, int]:
         """Return the offset that each partition is read from next; without those whose place is being looked for."""
-        return self._started.positions
+        return {partition: offset for (_, partition), offset in self._started.positions.items()}
 
     @property
     def trouble(self) -> str | None:
@@ -111,20 +111,21 @@ class PinnedConsumer:
 
 
 class GroupConsumer:
-    """A member of a consumer group that reads one topic and commits by hand.
+    """A member of a consumer group that reads some topics and commits by hand.
 
     What it commits carries the id of the topic, so that it means nothing for another topic that gets the name later.
 
     Args:
         settings: where the cluster is, and the group's limits.
         client: name of this client, for the broker's logs.
-        topic: what to read.
+        topics: what to read.
         group: consumer group.
         on_revoked: awaited with the partitions that are about to be taken away; it may still commit.
         on_assigned: awaited with the partitions that are ours from now on, before anything of them is read. No
             heartbeat is sent meanwhile, so it asks the broker for nothing.
         busy: says in which partitions there is work in hand, which had better not move to another member; those first
             that had better stay most of all.
+        operations: those that this member runs, for whoever asks about the group.
         on_positioned: called before the first record of an assigned partition is returned: with the partition, the
             offset at which reading begins, and why there. Also called when a partition has to begin anew; offsets of
             before then mean nothing any more (`Start.RESET`).
@@ -136,17 +137,17 @@ class GroupConsumer:
         self,
         settings: Settings,
         client: str,
-        topic: str,
+        topics: Collection[str],
         group: str,
         *,
-        on_revoked: Callable[[frozenset[int]], Awaitable[None]],
-        on_assigned: Callable[[frozenset[int]], Awaitable[None]],
-        busy: Callable[[], Collection[int]],
+        on_revoked: OnRebalance,
+        on_assigned: OnRebalance,
+        busy: Callable[[], Collection[Partition]],
         operations: Iterable[str] = (),
         on_positioned: OnPositioned | None = None,
         link: Link | None = None,
     ) -> None:
-        self.topic = topic
+        self.topics = tuple(topics)
         self.group = group
         self._settings = settings
         self._share = FairShare(busy, operations)
@@ -156,8 +157,8 @@ class GroupConsumer:
         self._on_positioned = on_positioned
         self._reader_or_none: Reader | None = None
         self._membership: Membership | None = None
-        self._owned: frozenset[int] = frozenset()
-        self._last_positions: Mapping[int, int] | None = None
+        self._owned: frozenset[Partition] = frozenset()
+        self._last_positions: Mapping[Partition, int] | None = None
         self._unsettled_since: float | None = None
         self._committing: asyncio.Future[bool] | None = None
 
@@ -166,12 +167,12 @@ class GroupConsumer:
 
         Raises:
             BrokerUnavailable: the cluster does not answer.
-            BrokerError: the topic cannot be read; `TopicUnknown` where there is none.
+            BrokerError: a topic cannot be read; `TopicUnknown` where there is none.
         """
         link = await self._shared.start()
         self._reader_or_none = Reader(
             link,
-            self.topic,
+            self.topics,
             partition_bytes=self._settings.max_message_bytes,
             resume=self._resume,
             on_positioned=self._on_positioned,
@@ -184,7 +185,7 @@ class GroupConsumer:
         return Membership(
             self._shared.link,
             self.group,
-            self.topic,
+            self.topics,
             self._share,
             session_timeout=self._settings.session_timeout,
             poll_limit=self._settings.poll_limit,
@@ -213,7 +214,7 @@ class GroupConsumer:
     # reading
 
     @property
-    def positions(self) -> Mapping[int, int]:
+    def positions(self) -> Mapping[Partition, int]:
         """The offset of each partition that is read next: whatever lies before it was returned or holds no record.
 
         So where all records that were returned are done with, this may be committed. Partitions of which it is not
@@ -224,8 +225,8 @@ class GroupConsumer:
         return {} if self._reader_or_none is None else self._reader_or_none.positions
 
     @property
-    def known_somewhere(self) -> Mapping[str, Sequence[int]]:
-        """The operations that not every member knows, each with the partitions of those who do."""
+    def known_somewhere(self) -> Mapping[str, Mapping[str, Sequence[int]]]:
+        """By topic, the operations that not every member knows, each with the partitions of those who do."""
         return self._share.known_somewhere
 
     @property
@@ -238,7 +239,8 @@ class GroupConsumer:
 
         Raises:
             BrokerUnavailable: something is wrong that may pass; to be called again after a while.
-            TopicUnknown: the topic is gone; once it is there again it is read from its beginning.
+            TopicUnknown: a topic is gone, and there was nothing of the others; once it is there again it is read from
+                its beginning.
             AuthorizationFailed: the cluster does not allow it; waiting does not help.
             GroupRefused: the group does not take this member; waiting does not help.
         """
@@ -253,25 +255,25 @@ class GroupConsumer:
         await self._poll_membership()
         return await self._reader.fetch(timeout, limit)
 
-    def pause(self, partitions: Iterable[int]) -> None:
+    def pause(self, partitions: Iterable[Partition]) -> None:
         """Fetch nothing more of these partitions until they are resumed; those not ours are ignored."""
         self._reader.pause(partitions)
 
-    def resume(self, partitions: Iterable[int]) -> None:
+    def resume(self, partitions: Iterable[Partition]) -> None:
         """Fetch these partitions again; those not ours are ignored."""
         self._reader.resume(partitions)
 
     @property
     def _reader(self) -> Reader:
         if self._reader_or_none is None:
-            raise BrokerUnavailable(f"reading {self.topic}: the consumer is not started")
+            raise BrokerUnavailable(f"reading for {self.group}: the consumer is not started")
         return self._reader_or_none
 
     async def _poll_membership(self) -> None:
         """Count as alive in the group, and make the membership anew if it has broken or stalled."""
         membership = self._membership
         if membership is None:
-            raise BrokerUnavailable(f"reading {self.topic}: the consumer is not a member of {self.group}")
+            raise BrokerUnavailable(f"reading for {self.group}: this consumer is not a member of it")
         try:
             membership.poll()
         except BrokerUnavailable as error:
@@ -295,7 +297,7 @@ class GroupConsumer:
 
     # committing
 
-    async def commit(self, offsets: Mapping[int, int], timeout: float) -> bool:
+    async def commit(self, offsets: Mapping[Partition, int], timeout: float) -> bool:
         """Commit the offset to read next of each partition; those of a topic that is no more are left out.
 
         Returns:
@@ -310,9 +312,9 @@ class GroupConsumer:
             return False
         reader = self._reader
         noted = {
-            partition: (offset, _note(reader.topic_id))
+            partition: (offset, _note(reader.id_of(partition[0])))
             for partition, offset in offsets.items()
-            if reader.topic_id_of(partition) == reader.topic_id
+            if reader.is_of_this_topic(partition)
         }
         if not noted:
             return True
@@ -326,9 +328,9 @@ class GroupConsumer:
                 await asyncio.wait([committing])
                 return committing.result()
         except TimeoutError:
-            raise BrokerUnavailable(f"committing {self.topic}: no answer within {timeout:g} s") from None
+            raise BrokerUnavailable(f"committing for {self.group}: no answer within {timeout:g} s") from None
 
-    async def committed(self, partitions: Collection[int]) -> dict[int, int | None]:
+    async def committed(self, partitions: Collection[Partition]) -> dict[Partition, int | None]:
         """Return the offset that the group has committed in each partition, or None where it has committed nothing.
 
         They are asked for in one request. What was committed of another topic of the same name counts as nothing.
@@ -340,28 +342,28 @@ class GroupConsumer:
         resumed = await self._resume(partitions)
         return {partition: None if offset == STALE else offset for partition, offset in resumed.items()}
 
-    async def _resume(self, partitions: Collection[int]) -> dict[int, int | None]:
+    async def _resume(self, partitions: Collection[Partition]) -> dict[Partition, int | None]:
         membership = self._membership
         if membership is None:
-            raise BrokerUnavailable(f"committed offsets of {self.topic}: the consumer is not a member of {self.group}")
+            raise BrokerUnavailable(f"what {self.group} has committed: this consumer is not a member of it")
         try:
             async with asyncio.timeout(COMMITTED_BOUND):
                 found = await membership.committed(partitions)
         except TimeoutError:
             raise BrokerUnavailable(
-                f"committed offsets of {self.topic}: no answer within {COMMITTED_BOUND:g} s"
+                f"what {self.group} has committed: no answer within {COMMITTED_BOUND:g} s"
             ) from None
-        current = _note(self._reader.topic_id)
-        resumed: dict[int, int | None] = {}
+        resumed: dict[Partition, int | None] = {}
         for partition in partitions:
             offset, note = found.get(partition, (None, ""))
+            current = _note(self._reader.id_of(partition[0]))
             stale = note.startswith(_NOTE) and bool(current) and note != current
             resumed[partition] = STALE if stale else offset
         return resumed
 
     # rebalances
 
-    async def _revoked(self, revoked: frozenset[int]) -> None:
+    async def _revoked(self, revoked: frozenset[Partition]) -> None:
         self._last_positions = dict(self._reader.positions)
         self._reader.assign({})
         self._owned = frozenset()
@@ -370,7 +372,7 @@ class GroupConsumer:
         finally:
             self._last_positions = None
 
-    async def _assigned(self, assigned: frozenset[int]) -> None:
+    async def _assigned(self, assigned: frozenset[Partition]) -> None:
         self._owned = assigned
         await self._on_assigned(assigned)
         self._reader.assign(dict.fromkeys(assigned))

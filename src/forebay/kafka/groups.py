@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from forebay.errors import BrokerError, BrokerUnavailable
 from forebay.kafka.link import Link
-from forebay.kafka.sharing import read_claim
+from forebay.kafka.sharing import read_claims
 from forebay.kafka.wire import codes
 from forebay.kafka.wire.connections import Unreachable
 from forebay.kafka.wire.groups import coordinator_of, coordinator_request, describe_request, group_of
@@ -61,6 +61,5 @@ async def group_members(link: Link, group: str, timeout: float) -> list[GroupMem
 
 
 def _member(client: str, user_data: bytes) -> GroupMember:
-    claim = read_claim(user_data)
-    operations = None if claim is None or claim.operations is None else frozenset(claim.operations)
-    return GroupMember(client, operations)
+    said = [claim.operations for claim in read_claims(user_data).values() if claim.operations is not None]
+    return GroupMember(client, frozenset(said[0]) if said else None)

@@ -14,7 +14,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Collection
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from forebay.errors import AuthorizationFailed, BrokerError, BrokerUnavailable, TopicUnknown
 from forebay.kafka.wire import codes
@@ -41,7 +41,18 @@ GONE_AFTER = 2.0
 """Seconds for which nodes must have said that there is no such topic: one that was created a moment ago is not known to
 all of them at once."""
 
+FRESH_FOR = 1.0
+"""Seconds for which it is believed that a topic cannot be used; then it is asked for again."""
+
 _lanes = itertools.count(1)
+
+
+class _Error(NamedTuple):
+    """Why a topic cannot be used: the error code, and since when and until when nodes have said so."""
+
+    code: int
+    since: float
+    seen: float
 
 
 class Link:
@@ -61,8 +72,7 @@ class Link:
         self._answered: int | None = None
         self._watched: Counter[str] = Counter()
         self._topics: dict[str, Topic] = {}
-        self._errors: dict[str, int] = {}
-        self._missing: dict[str, float] = {}
+        self._errors: dict[str, _Error] = {}
         self._former: dict[str, set[bytes]] = {}
         self._listeners: set[Callable[[], None]] = set()
         self._away_since: float | None = None
@@ -179,7 +189,6 @@ class Link:
             del self._watched[topic]
             self._topics.pop(topic, None)
             self._errors.pop(topic, None)
-            self._missing.pop(topic, None)
             self._former.pop(topic, None)
 
     def listen(self, listener: Callable[[], None]) -> None:
@@ -204,15 +213,22 @@ class Link:
         topic = self._topics.get(name)
         return NO_LEADER if topic is None or partition >= len(topic.leaders) else topic.leaders[partition]
 
-    def trouble_with(self, name: str) -> BrokerError | None:
-        """Return why a topic that is watched cannot be used, where waiting will not help; None otherwise."""
-        code = self._errors.get(name)
-        if code == codes.TOPIC_AUTHORIZATION_FAILED:
+    def trouble_with(self, name: str, after: float = 0.0) -> BrokerError | None:
+        """Return why a topic that is watched cannot be used, where waiting will not help; None otherwise.
+
+        What nodes said long ago, or before an instant of the monotonic clock, does not count; they are asked again.
+        """
+        error = self._errors.get(name)
+        if error is None:
+            return None
+        if error.seen < max(after, time.monotonic() - FRESH_FOR):
+            self.request_refresh()
+            return None
+        if error.code == codes.TOPIC_AUTHORIZATION_FAILED:
             return AuthorizationFailed("topic", name, "Describe")
-        if code == codes.INVALID_TOPIC:
+        if error.code == codes.INVALID_TOPIC:
             return TopicUnknown(f"there is no topic '{name}': that is no name of a topic")
-        since = self._missing.get(name)
-        if since is not None and time.monotonic() - since >= GONE_AFTER:
+        if error.code == codes.UNKNOWN_TOPIC and error.seen - error.since >= GONE_AFTER:
             return TopicUnknown(f"there is no topic {name}")
         return None
 
@@ -295,6 +311,7 @@ class Link:
         known = set(self._brokers.values())
         addresses += [(NO_LEADER, place) for place in addresses_of(self._settings) if place not in known]
         for node, address in addresses:
+            asked = time.monotonic()
             try:
                 async with asyncio.timeout(METADATA_BOUND):
                     request = MetadataRequest(names)
@@ -306,7 +323,7 @@ class Link:
             metadata = metadata_of(response)
             if not metadata.brokers:
                 continue
-            self._take(names, metadata)
+            self._take(names, metadata, asked)
             self._answered = (
                 node
                 if node in self._brokers
@@ -319,25 +336,28 @@ class Link:
             return True
         return False
 
-    def _take(self, names: Collection[str], metadata: Metadata) -> None:
-        """Keep what an answer says of the topics that it was asked for and that are still watched."""
+    def _take(self, names: Collection[str], metadata: Metadata, asked: float) -> None:
+        """Keep what an answer says of the topics that it was asked for and that are still watched.
+
+        It is so old as its request: what happened since may not be in it.
+        """
         self._brokers = {node: Address(host, port) for node, (host, port) in metadata.brokers.items()}
         self._controller = metadata.controller
-        now = time.monotonic()
         for name in names:
             if name not in self._watched:
                 continue
             topic = metadata.topics.get(name)
             if topic is not None:
                 self._errors.pop(name, None)
-                self._missing.pop(name, None)
                 self._know(name, topic)
                 continue
             code = metadata.errors.get(name, codes.UNKNOWN_TOPIC)
-            self._errors[name] = code
+            known = self._errors.get(name)
+            since = asked if known is None or known.code != code else known.since
+            self._errors[name] = _Error(code, since, asked)
             if code in (codes.UNKNOWN_TOPIC, codes.INVALID_TOPIC, codes.TOPIC_AUTHORIZATION_FAILED):
                 self._topics.pop(name, None)
-            if code == codes.UNKNOWN_TOPIC and now - self._missing.setdefault(name, now) < GONE_AFTER:
+            if code == codes.UNKNOWN_TOPIC and asked - since < GONE_AFTER:
                 self.request_refresh()
 
     def _know(self, name: str, topic: Topic) -> None:

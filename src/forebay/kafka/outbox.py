@@ -37,10 +37,11 @@ class Outbox:
     Attributes:
         waiting: records that no batch has taken yet.
         one_by_one: how many of those that wait go in a batch of their own each, since together they were too large.
+        since: when the first of those that wait was handed over, on the caller's clock.
         used: when a batch was last made of its records, on the caller's clock.
     """
 
-    __slots__ = ("_last", "in_flight", "one_by_one", "partition", "topic", "used", "waiting")
+    __slots__ = ("_last", "in_flight", "one_by_one", "partition", "since", "topic", "used", "waiting")
 
     def __init__(self, topic: str, partition: int | None, in_flight: set[int], now: float) -> None:
         self.topic = topic
@@ -48,7 +49,7 @@ class Outbox:
         self.waiting: deque[Outgoing] = deque()
         self.in_flight = in_flight
         self.one_by_one = 0
-        self.used = now
+        self.since = self.used = now
         self._last = 0
 
     def next_partition(self, leaders: Sequence[int], is_free: Callable[[int], bool]) -> int | None:

@@ -166,6 +166,8 @@ class Producer:
         if not self._buffered:
             self._empty.clear()
         self._buffered += size
+        if not outbox.waiting:
+            outbox.since = time.monotonic()
         outbox.waiting.append(Outgoing(key, value, list(headers), size, on_delivery, on_offset))
         self._ready[outbox] = None
         if not self._scheduled:
@@ -319,7 +321,7 @@ class Producer:
         partitions = self._shared.link.partitions(outbox.topic)
         if outbox.partition is not None and 0 < partitions <= outbox.partition:
             return TopicUnknown(f"{outbox.topic} has {partitions} partitions, and no partition {outbox.partition}")
-        return self._shared.link.trouble_with(outbox.topic)
+        return self._shared.link.trouble_with(outbox.topic, outbox.since)
 
     # sending
 

@@ -17,7 +17,7 @@ from forebay.errors import AuthorizationFailed, BrokerError, BrokerUnavailable, 
 from forebay.kafka.arrivals import BoundedEvent
 from forebay.kafka.link import REQUEST_BOUND, Link
 from forebay.kafka.offsets import beginnings
-from forebay.kafka.records import Record
+from forebay.kafka.records import Partition, Record
 from forebay.kafka.wire import codes
 from forebay.kafka.wire.batches import Fetched
 from forebay.kafka.wire.connections import Unreachable
@@ -51,8 +51,8 @@ _LEADER_CHANGES = (
 STALE = -1
 """In place of an offset: it was of a topic of the same name that is no more."""
 
-Locate = Callable[[Collection[int]], Awaitable[Mapping[int, int | None]]]
-OnPositioned = Callable[[int, int, "Start"], None]
+Locate = Callable[[Collection[Partition]], Awaitable[Mapping[Partition, int | None]]]
+OnPositioned = Callable[[Partition, int, "Start"], None]
 """Is told that reading of a partition begins, or begins anew, at an offset, and why there; no record comes before."""
 
 
@@ -64,14 +64,17 @@ class Start(Enum):
     RESET = "offsets from before mean nothing any more: the record to be read next is gone, or the topic is another one"
 
 
-class Reader:
-    """Reads partitions of one topic, each from where it is told to.
+_AT_BEGINNING = (Start.UNCOMMITTED, Start.RESET)
 
-    Where the topic is deleted and created again, each partition is read from its beginning.
+
+class Reader:
+    """Reads partitions of some topics, each from where it is told to.
+
+    Where a topic is deleted and created again, each of its partitions is read from its beginning.
 
     Args:
         link: to the cluster; started by the caller.
-        topic: what to read.
+        topics: what to read.
         partition_bytes: how much of a partition to ask for at once.
         resume: says where to go on in partitions that were assigned without an offset: None for where they begin, and
             `STALE` for the same where an offset is known that means nothing any more; default: where they begin.
@@ -82,47 +85,51 @@ class Reader:
     def __init__(
         self,
         link: Link,
-        topic: str,
+        topics: Collection[str],
         *,
         partition_bytes: int,
         resume: Locate | None = None,
         on_positioned: OnPositioned | None = None,
     ) -> None:
-        self.topic = topic
+        self.topics = tuple(topics)
+        self._name = ", ".join(self.topics)
         self._link = link
         self._lane = link.new_lane("fetch")
         self._partition_bytes = partition_bytes
         self._resume = resume
         self._on_positioned = on_positioned
         self._loop = asyncio.get_running_loop()
-        self._topic_id: bytes | None = None
-        self._positioned_in: dict[int, bytes | None] = {}
-        self._positions: dict[int, int] = {}
-        self._unplaced: dict[int, Start] = {}
-        self._paused: frozenset[int] = frozenset()
-        self._fetched: dict[int, Fetched] = {}
-        self._under_way: dict[int, tuple[asyncio.Task[None], list[Wanted]]] = {}
-        self._not_before: dict[int, float] = {}
-        self._trouble: dict[int, str] = {}
-        self._fatal: BrokerError | None = None
+        self._ids: dict[str, bytes | None] = {}
+        self._names: dict[bytes | str, str] = {topic: topic for topic in self.topics}
+        self._positioned_in: dict[Partition, bytes | None] = {}
+        self._positions: dict[Partition, int] = {}
+        self._unplaced: dict[Partition, Start] = {}
+        self._paused: frozenset[Partition] = frozenset()
+        self._fetched: dict[Partition, Fetched] = {}
+        self._under_way: dict[int, tuple[asyncio.Task[None], dict[Partition, int]]] = {}
+        self._not_before: dict[Partition, float] = {}
+        self._trouble: dict[Partition, str] = {}
+        self._denied: AuthorizationFailed | None = None
         self._answer = BoundedEvent(EMPTY_AFTER)
         self._failing: set[int] = set()
         self._stopped = False
-        link.watch(topic)
+        for topic in self.topics:
+            link.watch(topic)
         link.listen(self._on_metadata)
 
     async def start(self) -> None:
-        """Find the topic.
+        """Find the topics.
 
         Raises:
             BrokerUnavailable: no broker answers in time.
-            BrokerError: the topic cannot be read; `TopicUnknown` where there is none.
+            BrokerError: a topic cannot be read; `TopicUnknown` where there is none.
         """
         try:
             async with asyncio.timeout(POSITION_BOUND):
-                await self._link.find(self.topic)
+                for topic in self.topics:
+                    await self._link.find(topic)
         except TimeoutError:
-            raise BrokerUnavailable(f"looking up {self.topic}: no answer within {POSITION_BOUND:g} s") from None
+            raise BrokerUnavailable(f"looking up {self._name}: no answer within {POSITION_BOUND:g} s") from None
         self._on_metadata()
 
     async def stop(self) -> None:
@@ -131,7 +138,8 @@ class Reader:
             return
         self._stopped = True
         self._link.stop_listening(self._on_metadata)
-        self._link.unwatch(self.topic)
+        for topic in self.topics:
+            self._link.unwatch(topic)
         self._answer.set()
         tasks = [task for task, _ in self._under_way.values()]
         for task in tasks:
@@ -140,7 +148,7 @@ class Reader:
         await self._link.close_lane(self._lane)
 
     @property
-    def positions(self) -> Mapping[int, int]:
+    def positions(self) -> Mapping[Partition, int]:
         """The offset of each partition that is read next: whatever lies before it was returned or holds no record.
 
         Markers of transactions, aborted records and what compaction removed are stepped over. Partitions of which it is
@@ -148,21 +156,21 @@ class Reader:
         """
         return self._positions
 
-    @property
-    def topic_id(self) -> bytes | None:
+    def id_of(self, topic: str) -> bytes | None:
         """Which of the topics of this name is read; None where the cluster does not tell."""
-        return self._topic_id
+        return self._ids.get(topic)
 
-    def topic_id_of(self, partition: int) -> bytes | None:
-        """Which of the topics of this name the partition's offsets were of, when reading of it last began."""
-        return self._positioned_in.get(partition, self._topic_id)
+    def is_of_this_topic(self, partition: Partition) -> bool:
+        """Whether a partition's offsets are of the topic that has this name now, and not of one before."""
+        current = self._ids.get(partition[0])
+        return self._positioned_in.get(partition, current) == current
 
     @property
     def trouble(self) -> str | None:
         """Why some partition cannot be read, in a sentence; None while all can."""
         return next(iter(self._trouble.values()), None)
 
-    def assign(self, positions: Mapping[int, int | None]) -> None:
+    def assign(self, positions: Mapping[Partition, int | None]) -> None:
         """Read these partitions from now on and no others: from these offsets, or from where each is to be resumed."""
         self._positions = {partition: offset for partition, offset in positions.items() if offset is not None}
         start = Start.COMMITTED if self._resume is not None else Start.UNCOMMITTED
@@ -173,11 +181,11 @@ class Reader:
         self._trouble.clear()
         self._answer.set()
 
-    def pause(self, partitions: Iterable[int]) -> None:
+    def pause(self, partitions: Iterable[Partition]) -> None:
         """Return nothing more of these partitions until they are resumed, and do not ask for it."""
         self._paused = self._paused.union(partitions)
 
-    def resume(self, partitions: Iterable[int]) -> None:
+    def resume(self, partitions: Iterable[Partition]) -> None:
         """Read these partitions again."""
         self._paused = self._paused.difference(partitions)
         self._answer.set()
@@ -189,19 +197,20 @@ class Reader:
         awaited by one task at a time.
 
         Raises:
-            TopicUnknown: the topic is gone; it is read from its beginning once it is there again.
-            AuthorizationFailed: the cluster does not allow to read it.
+            TopicUnknown: a topic is gone, and there was nothing of the others; it is read from its beginning once it is
+                there again.
+            AuthorizationFailed: the cluster does not allow to read a topic.
             BrokerError: it cannot be found out where to begin, or the reader has stopped. A broker that is away is no
                 error: it is asked again. Records that cannot be read are none either, see `trouble`.
         """
         records = self._take(limit)
         if not records:
-            self._check()
-            if self._unplaced:
-                await self._place()
+            problem = await self._place() if self._unplaced else None
             self._ask()
             await self._answer.wait()
             records = self._take(limit)
+            if not records:
+                self._raise_what_is_wrong(problem)
         return records
 
     async def fetch(self, timeout: float, limit: int | None) -> list[Record]:
@@ -214,16 +223,18 @@ class Reader:
         except TimeoutError:
             return []
 
-    def _check(self) -> None:
-        fatal, self._fatal = self._fatal, None
-        if fatal is None and (fatal := self._link.trouble_with(self.topic)) is not None:
-            self._link.request_refresh()
-        if fatal is not None:
-            raise fatal
+    def _raise_what_is_wrong(self, problem: BrokerError | None) -> None:
+        denied, self._denied = self._denied, None
+        for topic in self.topics:
+            if denied is None and (trouble := self._link.trouble_with(topic)) is not None:
+                self._link.request_refresh()
+                raise trouble
+        if (problem := denied or problem) is not None:
+            raise problem
 
     def _take(self, limit: int | None) -> list[Record]:
         if self._stopped:
-            raise BrokerUnavailable(f"reading {self.topic}: the reader has stopped")
+            raise BrokerUnavailable(f"reading {self._name}: the reader has stopped")
         records: list[Record] = []
         for partition in [partition for partition in self._fetched if partition not in self._paused]:
             fetched = self._fetched[partition]
@@ -242,55 +253,63 @@ class Reader:
                 break
         return records
 
-    def _cannot_read(self, partition: int, reason: str) -> None:
+    def _cannot_read(self, partition: Partition, reason: str) -> None:
         if self._trouble.get(partition) != reason:
             log.error("%s; it is tried again, and the other partitions are read on", reason)
             self._trouble[partition] = reason
         self._wait_before_asking(partition, UNREADABLE_BACK_OFF)
 
-    def _can_read(self, partition: int) -> None:
+    def _can_read(self, partition: Partition) -> None:
         if self._trouble and self._trouble.pop(partition, None) is not None:
-            log.info("%s/%d is read again", self.topic, partition)
+            log.info("%s/%d is read again", *partition)
 
-    def _wait_before_asking(self, partition: int, seconds: float) -> None:
+    def _wait_before_asking(self, partition: Partition, seconds: float) -> None:
         self._not_before[partition] = time.monotonic() + seconds
         self._loop.call_later(seconds, self._answer.set)
 
     # where to begin
 
-    async def _place(self) -> None:
-        """Find out where to read partitions of which that is not known."""
+    async def _place(self) -> BrokerError | None:
+        """Find out where to read partitions of which that is not known; return what is in the way of some."""
         unplaced = self._unplaced
-        try:
-            found: dict[int, tuple[int, Start]] = {}
-            asked = [partition for partition, start in unplaced.items() if start is Start.COMMITTED]
-            if asked and self._resume is not None:
-                for partition, offset in (await self._resume(asked)).items():
-                    if offset is None:
-                        unplaced[partition] = Start.UNCOMMITTED
-                    elif offset == STALE:
-                        unplaced[partition] = Start.RESET
-                    else:
-                        found[partition] = (offset, Start.COMMITTED)
-            asked = [partition for partition, start in unplaced.items() if start is not Start.COMMITTED]
-            if asked:
-                for partition, begin in (await beginnings(self._link, self.topic, asked, POSITION_BOUND)).items():
-                    found[partition] = (begin, unplaced[partition])
-        except BrokerError:
-            if self._unplaced is unplaced:
-                raise
+        problem: BrokerError | None = None
+        found: dict[Partition, tuple[int, Start]] = {}
+        asked = [partition for partition, start in unplaced.items() if start is Start.COMMITTED]
+        if asked and self._resume is not None:
+            try:
+                resumed = await self._resume(asked)
+            except BrokerError as error:
+                resumed, problem = {}, error
+            for partition, offset in resumed.items():
+                if offset is None or offset == STALE:
+                    unplaced[partition] = Start.UNCOMMITTED if offset is None else Start.RESET
+                else:
+                    found[partition] = (offset, Start.COMMITTED)
+        for topic in self.topics:
+            numbers = [number for (name, number), start in unplaced.items() if name == topic and start in _AT_BEGINNING]
+            try:
+                begins = await beginnings(self._link, topic, numbers, POSITION_BOUND) if numbers else {}
+            except BrokerError as error:
+                problem = error
+                continue
+            found.update({(topic, number): (begin, unplaced[topic, number]) for number, begin in begins.items()})
         if self._unplaced is not unplaced:
-            return  # there is another assignment by now
+            return None  # there is another assignment by now
         for partition, (offset, start) in found.items():
-            del unplaced[partition]
-            self._positions[partition] = offset
-            if self._positioned_in.setdefault(partition, self._topic_id) != self._topic_id:
-                self._positioned_in[partition] = self._topic_id
-                start = Start.RESET
-            if self._on_positioned is not None:
-                self._on_positioned(partition, offset, start)
+            self._begin(partition, offset, start)
+        return problem
 
-    def _reset(self, partitions: Iterable[int]) -> None:
+    def _begin(self, partition: Partition, offset: int, start: Start) -> None:
+        del self._unplaced[partition]
+        self._positions[partition] = offset
+        current = self._ids.get(partition[0])
+        if self._positioned_in.setdefault(partition, current) != current:
+            self._positioned_in[partition] = current
+            start = Start.RESET
+        if self._on_positioned is not None:
+            self._on_positioned(partition, offset, start)
+
+    def _reset(self, partitions: Iterable[Partition]) -> None:
         """Read partitions from their beginning, since what was to be read next is gone."""
         self._unplaced = dict(self._unplaced)  # whatever is being found out for the others is found out again
         for partition in partitions:
@@ -300,21 +319,24 @@ class Reader:
             self._unplaced[partition] = Start.RESET
 
     def _on_metadata(self) -> None:
-        """Notice that the topic was deleted and created again, and give up requests to whoever leads no more."""
-        topic = self._link.topic(self.topic)
-        if topic is None:
-            return
-        if topic.id != self._topic_id:
-            if self._topic_id is not None:
-                log.warning("%s was deleted and created again; it is read from its beginning", self.topic)
-                self._reset(list(self._positions))
-                self._give_up(list(self._under_way))
-            self._topic_id = topic.id
+        """Notice topics that were deleted and created again, and give up requests to whoever leads no more."""
+        for name in self.topics:
+            topic = self._link.topic(name)
+            if topic is not None and (name not in self._ids or topic.id != self._ids[name]):
+                known = self._ids.get(name)
+                self._ids[name] = topic.id
+                if topic.id is not None:
+                    self._names[topic.id] = name
+                if known is not None:
+                    log.warning("%s was deleted and created again; it is read from its beginning", name)
+                    self._names.pop(known, None)
+                    self._reset([partition for partition in self._positions if partition[0] == name])
+                    self._give_up(list(self._under_way))
         self._give_up(
             [
                 leader
                 for leader, (_, wanted) in self._under_way.items()
-                if all(self._link.leader(self.topic, one.partition) != leader for one in wanted)
+                if all(self._link.leader(*partition) not in (leader, NO_LEADER) for partition in wanted)
             ]
         )
 
@@ -330,30 +352,40 @@ class Reader:
 
     def _ask(self) -> None:
         """Send a request to each leader that none is under way to, for what has not arrived yet of its partitions."""
-        wanted: dict[int, list[Wanted]] = {}
+        wanted: dict[int, dict[Partition, int]] = {}
         now = time.monotonic() if self._not_before else 0.0
         for partition, position in self._positions.items():
-            if partition in self._fetched or partition in self._paused or partition in self._unplaced:
+            if partition in self._fetched or partition in self._paused:
                 continue
             if self._not_before:
                 if self._not_before.get(partition, 0.0) > now:
                     continue
                 self._not_before.pop(partition, None)
-            leader = self._link.leader(self.topic, partition)
-            if leader == NO_LEADER and 0 < (count := self._link.partitions(self.topic)) <= partition:
-                self._cannot_read(partition, f"{self.topic} has {count} partitions, and no partition {partition}")
+            leader = self._link.leader(*partition)
+            if leader == NO_LEADER and self._is_no_partition(partition):
                 continue
-            wanted.setdefault(leader, []).append(Wanted(partition, position, self._partition_bytes))
+            wanted.setdefault(leader, {})[partition] = position
         for leader, some in wanted.items():
             if leader not in self._under_way:
                 self._under_way[leader] = (self._loop.create_task(self._fetch(leader, some)), some)
 
-    async def _fetch(self, leader: int, wanted: list[Wanted]) -> None:
+    def _is_no_partition(self, partition: Partition) -> bool:
+        topic, number = partition
+        count = self._link.partitions(topic)
+        if not 0 < count <= number:
+            return False
+        self._cannot_read(partition, f"{topic} has {count} partitions, and no partition {number}")
+        return True
+
+    async def _fetch(self, leader: int, wanted: dict[Partition, int]) -> None:
         """Make one request, and see to it that the next one fares better if it fails."""
         try:
             if leader == NO_LEADER:
                 raise Unreachable("some of its partitions have no leader")
-            request = FetchRequest(self.topic, self._topic_id, wanted, wait=LONG_POLL, most_bytes=RESPONSE_BYTES)
+            by_topic: dict[str, list[Wanted]] = {}
+            for (topic, number), offset in wanted.items():
+                by_topic.setdefault(topic, []).append(Wanted(number, offset, self._partition_bytes))
+            request = FetchRequest(by_topic, self._ids, wait=LONG_POLL, most_bytes=RESPONSE_BYTES)
             code, answers = answers_of(await self._link.send(leader, request, self._lane, REQUEST_BOUND))
             if code in _TOPIC_CHANGED:
                 self._link.request_refresh()
@@ -361,12 +393,12 @@ class Reader:
                 raise Unreachable(codes.name_of(code))
             self._take_in(answers, wanted)
             if leader in self._failing:
-                log.info("%s is read again from broker %d", self.topic, leader)
+                log.info("%s: read again from broker %d", self._name, leader)
                 self._failing -= {leader, NO_LEADER}
         except Unreachable as error:
             self._answer.set()
             if leader not in self._failing:
-                log.warning("%s cannot be read, and is tried again: %s", self.topic, error)
+                log.warning("%s cannot be read, and is tried again: %s", self._name, error)
                 self._failing.add(leader)
             self._link.request_refresh()
             await asyncio.sleep(BACK_OFF)
@@ -376,26 +408,28 @@ class Reader:
                 del self._under_way[leader]
             self._answer.set()
 
-    def _take_in(self, answers: Iterable[Answer], wanted: Iterable[Wanted]) -> None:
+    def _take_in(self, answers: Iterable[Answer], wanted: Mapping[Partition, int]) -> None:
         """Keep what a response brings."""
-        asked = {one.partition: one.offset for one in wanted}
-        for partition, code, aborted, content in answers:
-            offset = asked[partition]
-            if self._positions.get(partition) != offset:
+        for topic_id, number, code, aborted, content in answers:
+            topic = self._names.get(topic_id, "")
+            partition = (topic, number)
+            offset = wanted.get(partition)
+            if offset is None or self._positions.get(partition) != offset:
                 continue  # it was taken away meanwhile, or set elsewhere
             if code == codes.NONE:
                 if content:
-                    self._fetched[partition] = Fetched(self.topic, partition, offset, content, aborted)
+                    self._fetched[partition] = Fetched(topic, number, offset, content, aborted)
                 else:
                     self._can_read(partition)
             elif code == codes.OFFSET_OUT_OF_RANGE:
-                log.warning("%s/%d: offset %d is gone, or not there yet", self.topic, partition, offset)
+                log.warning("%s/%d: offset %d is gone, or not there yet", topic, number, offset)
                 self._reset([partition])
             elif code == codes.TOPIC_AUTHORIZATION_FAILED:
-                self._fatal = AuthorizationFailed("topic", self.topic, "Read")
+                self._denied = AuthorizationFailed("topic", topic, "Read")
+                self._wait_before_asking(partition, BACK_OFF)
             else:
                 self._link.request_refresh()
                 self._wait_before_asking(partition, BACK_OFF)
                 if code not in _TOPIC_CHANGED and code not in _LEADER_CHANGES:
-                    place = f"{self.topic}/{partition} from offset {offset}"
+                    place = f"{topic}/{number} from offset {offset}"
                     self._cannot_read(partition, f"the records of {place} cannot be read: {codes.name_of(code)}")

@@ -6,6 +6,9 @@ from typing import NamedTuple
 
 from forebay_schemas.headers import Headers
 
+Partition = tuple[str, int]
+"""A topic, and the number of one of its partitions."""
+
 NAME_ERRORS = "surrogateescape"
 """How bytes of a header's name that are not UTF-8 become characters, and bytes again, so that producing the same
 headers again gives the same bytes."""

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable
 from forebay.errors import AuthorizationFailed, BrokerError, BrokerUnavailable, MessageTooLarge, TopicUnknown
 from forebay.kafka.link import REQUEST_BOUND, Link
 from forebay.kafka.outbox import Outbox, Outgoing
-from forebay.kafka.sequences import Identity, Place, Sequences
+from forebay.kafka.records import Partition
+from forebay.kafka.sequences import Identity, Sequences
 from forebay.kafka.wire import codes
 from forebay.kafka.wire.building import renumbered
 from forebay.kafka.wire.connections import SHARED, Unreachable
@@ -95,7 +96,7 @@ class Batch:
         self.doubtful = False
 
     @property
-    def place(self) -> Place:
+    def place(self) -> Partition:
         """Topic and partition."""
         return self.outbox.topic, self.partition
 
@@ -128,7 +129,7 @@ class Sender:
         self._on_free = on_free
         self._loop = asyncio.get_running_loop()
         self._requests: dict[int, tuple[asyncio.Task[None], list[Batch]]] = {}
-        self._again: dict[Place, Batch] = {}
+        self._again: dict[Partition, Batch] = {}
         self._identifying: asyncio.Task[None] | None = None
         link.listen(self._on_metadata)
 
@@ -295,7 +296,7 @@ class Sender:
                 self._end_request(leader, batches)
         self._on_free()
 
-    def _without_partition(self, place: Place) -> TopicUnknown | None:
+    def _without_partition(self, place: Partition) -> TopicUnknown | None:
         topic, partition = place
         count = self._link.partitions(topic)
         if not 0 < count <= partition:

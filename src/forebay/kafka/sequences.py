@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-_MASK = 2**31 - 1
+from forebay.kafka.records import Partition
 
-Place = tuple[str, int]
+_MASK = 2**31 - 1
 
 
 class Identity(NamedTuple):
@@ -39,40 +39,40 @@ class Sequences:
 
     def __init__(self) -> None:
         self.fresh: Identity | None = None
-        self._numbered: dict[Place, _Numbered] = {}
+        self._numbered: dict[Partition, _Numbered] = {}
 
     def __len__(self) -> int:
         return len(self._numbered)
 
-    def next(self, place: Place) -> tuple[Identity, int] | None:
+    def next(self, partition: Partition) -> tuple[Identity, int] | None:
         """Return identity and number for the next batch of a partition; None while there is no identity to begin with.
 
         To be followed by `took` once the batch is made.
         """
-        numbered = self._numbered.get(place)
+        numbered = self._numbered.get(partition)
         if numbered is None:
             if self.fresh is None:
                 return None
-            numbered = self._numbered[place] = _Numbered(self.fresh, 0)
+            numbered = self._numbered[partition] = _Numbered(self.fresh, 0)
         return numbered.identity, numbered.next
 
-    def took(self, place: Place, count: int) -> None:
+    def took(self, partition: Partition, count: int) -> None:
         """Count the records of the batch that was made with the numbers of `next`."""
-        numbered = self._numbered[place]
+        numbered = self._numbered[partition]
         numbered.next = (numbered.next + count) & _MASK
 
-    def give_back(self, place: Place, identity: Identity, first: int) -> None:
+    def give_back(self, partition: Partition, identity: Identity, first: int) -> None:
         """Use a batch's numbers for the next one: no broker has taken this one, nor ever will."""
-        numbered = self._numbered.get(place)
+        numbered = self._numbered.get(partition)
         if numbered is not None and numbered.identity == identity:
             numbered.next = first
 
-    def forget(self, place: Place) -> None:
+    def forget(self, partition: Partition) -> None:
         """Forget a partition's numbers, or doubt them."""
-        if self._numbered.pop(place, None) is not None:
+        if self._numbered.pop(partition, None) is not None:
             self.fresh = None
 
     def forget_topic(self, topic: str) -> None:
         """Forget the numbers of all partitions of a topic."""
-        for place in [place for place in self._numbered if place[0] == topic]:
-            self.forget(place)
+        for partition in [partition for partition in self._numbered if partition[0] == topic]:
+            self.forget(partition)

@@ -15,7 +15,7 @@ import msgspec
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a member would like to keep.
+    """What a member would like to keep of a topic.
 
     Attributes:
         busy: partitions in which it has work in hand.
@@ -30,12 +30,12 @@ class Claim:
     operations: list[str] | None = None
 
 
-def read_claim(data: bytes | None) -> Claim | None:
-    """Read what a member says of itself; None where that is no claim."""
+def read_claims(data: bytes | None) -> dict[str, Claim]:
+    """Read what a member says of itself, by topic; where that cannot be read, it claims nothing."""
     try:
-        return msgspec.json.decode(data or b"", type=Claim)
+        return msgspec.json.decode(data or b"", type=dict[str, Claim])
     except msgspec.MsgspecError:
-        return None
+        return {}
 
 
 def share(partitions: Iterable[int], claims: Mapping[str, Claim]) -> dict[str, list[int]]:

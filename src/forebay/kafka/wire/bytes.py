@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from typing import Any
 
 _SHORT, _INT, _LONG = struct.Struct(">h"), struct.Struct(">i"), struct.Struct(">q")
 
@@ -41,22 +42,26 @@ class Cursor:
         self.position = end
         return taken
 
-    def _number(self, form: struct.Struct) -> int:
-        value: int
-        (value,) = form.unpack_from(self.raw(form.size))
-        return value
+    def unpack(self, form: struct.Struct) -> tuple[Any, ...]:
+        """Read numbers of a fixed form."""
+        try:
+            numbers = form.unpack_from(self._data, self.position)
+        except struct.error as error:
+            raise ValueError(f"a response of {len(self._data)} bytes ends too early") from error
+        self.position += form.size
+        return numbers
 
     def int16(self) -> int:
         """Read an INT16."""
-        return self._number(_SHORT)
+        return int(self.unpack(_SHORT)[0])
 
     def int32(self) -> int:
         """Read an INT32."""
-        return self._number(_INT)
+        return int(self.unpack(_INT)[0])
 
     def int64(self) -> int:
         """Read an INT64."""
-        return self._number(_LONG)
+        return int(self.unpack(_LONG)[0])
 
     def boolean(self) -> bool:
         """Read a BOOLEAN."""
@@ -65,12 +70,16 @@ class Cursor:
     def varint(self) -> int:
         """Read an UNSIGNED_VARINT."""
         value = shift = 0
-        while True:
-            byte = self.raw(1)[0]
-            value |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                return value
-            shift += 7
+        try:
+            while True:
+                byte = self._data[self.position]
+                self.position += 1
+                value |= (byte & 0x7F) << shift
+                if byte < 0x80:
+                    return value
+                shift += 7
+        except IndexError as error:
+            raise ValueError(f"a response of {len(self._data)} bytes ends too early") from error
 
     def compact_bytes(self) -> bytes:
         """Read COMPACT_NULLABLE_BYTES; null reads as empty."""

@@ -6,7 +6,7 @@ aiokafka's request names the topic, and so goes on in one that was deleted and c
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from typing import Any, NamedTuple
 
@@ -20,7 +20,10 @@ _READ_COMMITTED = 1
 _CONSUMER, _NO_SESSION, _LAST_EPOCH, _UNKNOWN = -1, 0, -1, -1
 _HEAD = struct.Struct(">iiiibii")
 _PARTITION = struct.Struct(">iiqiqib")
-_PARTITION_HEAD = struct.Struct(">ihqqq")
+_PARTITION_HEAD = struct.Struct(">ihqqqB")
+_PREFERRED_REPLICA_BYTES = 4
+_NONE = 1
+"""The greatest first byte of an array that is null or empty."""
 
 
 class Wanted(NamedTuple):
@@ -35,12 +38,14 @@ class Answer(NamedTuple):
     """What a broker answers of a partition.
 
     Attributes:
+        topic: the id that it was asked for by, or its name.
         partition: its number.
         code: an error code, or 0.
         aborted: producer id and first offset of each aborted transaction among the records.
         content: batches of records.
     """
 
+    topic: bytes | str
     partition: int
     code: int
     aborted: Sequence[tuple[int, int]]
@@ -78,47 +83,49 @@ class _Request(RequestStruct):  # type: ignore[misc]
 
 
 class FetchRequest:
-    """Asks for records of some partitions of a topic, up to the last stable offset.
+    """Asks for records of some partitions, up to the last stable offset.
 
     Args:
-        topic: its name.
-        topic_id: its id; None asks by name.
-        wanted: what of which partition.
+        wanted: what of which partition, by topic.
+        ids: of the topics, by their names; where one is missing or None, they are asked for by name.
         wait: seconds that the broker may keep the request while it has nothing.
         most_bytes: of the response, unless its first batch has more.
     """
 
     def __init__(
-        self, topic: str, topic_id: bytes | None, wanted: Iterable[Wanted], *, wait: float, most_bytes: int
+        self,
+        wanted: Mapping[str, Sequence[Wanted]],
+        ids: Mapping[str, bytes | None],
+        *,
+        wait: float,
+        most_bytes: int,
     ) -> None:
-        self._topic = topic
-        self._topic_id = topic_id
-        self._wanted = list(wanted)
+        self._wanted = wanted
+        self._by_id = {topic_id: wanted[topic] for topic in wanted if (topic_id := ids.get(topic)) is not None}
         self._wait = int(wait * 1000)
         self._most_bytes = most_bytes
 
     def prepare(self, versions: Mapping[int, tuple[int, int]]) -> Any:
         """Return the request in the version that suits a broker that has these."""
-        if self._topic_id is not None and versions[_Request.API_KEY][1] >= _Request.API_VERSION:
-            return _Request(self._encode(self._topic_id))
-        topics = [(self._topic, [tuple(one) for one in self._wanted])]
+        if len(self._by_id) == len(self._wanted) and versions[_Request.API_KEY][1] >= _Request.API_VERSION:
+            return _Request(self._encode())
+        topics = [(topic, [tuple(one) for one in some]) for topic, some in self._wanted.items()]
         return aiokafka_fetch.FetchRequest(self._wait, 1, self._most_bytes, _READ_COMMITTED, topics).prepare(versions)
 
-    def _encode(self, topic_id: bytes) -> bytes:
-        partitions = b"".join(
-            _PARTITION.pack(one.partition, _UNKNOWN, one.offset, _UNKNOWN, _UNKNOWN, one.most_bytes, 0)
-            for one in self._wanted
-        )
-        return b"".join(
-            (
-                _HEAD.pack(_CONSUMER, self._wait, 1, self._most_bytes, _READ_COMMITTED, _NO_SESSION, _LAST_EPOCH),
-                b"\2",  # one topic
-                topic_id,
-                unsigned_varint(len(self._wanted) + 1),
-                partitions,
-                b"\0\1\1\0",  # no tagged fields; no topics to forget, no rack, no tagged fields
+    def _encode(self) -> bytes:
+        parts = [
+            _HEAD.pack(_CONSUMER, self._wait, 1, self._most_bytes, _READ_COMMITTED, _NO_SESSION, _LAST_EPOCH),
+            unsigned_varint(len(self._by_id) + 1),
+        ]
+        for topic_id, wanted in self._by_id.items():
+            parts += (topic_id, unsigned_varint(len(wanted) + 1))
+            parts += (
+                _PARTITION.pack(one.partition, _UNKNOWN, one.offset, _UNKNOWN, _UNKNOWN, one.most_bytes, 0)
+                for one in wanted
             )
-        )
+            parts.append(b"\0")  # no tagged fields
+        parts.append(b"\1\1\0")  # no topics to forget, no rack, no tagged fields
+        return b"".join(parts)
 
 
 def answers_of(response: Any) -> tuple[int, list[Answer]]:
@@ -127,9 +134,9 @@ def answers_of(response: Any) -> tuple[int, list[Answer]]:
         return response.code, response.answers
     answers = []
     aborted_place = 4 if response.API_VERSION == 4 else 5
-    for _, partitions in response.topics:
+    for topic, partitions in response.topics:
         for answer in partitions:
-            answers.append(Answer(answer[0], answer[1], answer[aborted_place] or (), answer[-1] or b""))
+            answers.append(Answer(topic, answer[0], answer[1], answer[aborted_place] or (), answer[-1] or b""))
     return getattr(response, "error_code", 0), answers
 
 
@@ -139,16 +146,22 @@ def _parse(cursor: Cursor) -> tuple[int, list[Answer]]:
     cursor.int32()  # session
     answers = []
     for _ in cursor.count():
-        cursor.raw(16)  # the topic's id
+        topic_id = cursor.raw(16)
         for _ in cursor.count():
-            partition, partition_code, *_ = _PARTITION_HEAD.unpack(cursor.raw(_PARTITION_HEAD.size))
-            aborted = []
-            for _ in cursor.count():
-                aborted.append((cursor.int64(), cursor.int64()))
-                cursor.skip_tags()
-            cursor.int32()  # preferred replica
+            partition, partition_code, *_, transactions = cursor.unpack(_PARTITION_HEAD)
+            aborted: Sequence[tuple[int, int]] = ()
+            if transactions > _NONE:  # nearly always there are none, and this is the hot path
+                cursor.position -= 1
+                aborted = [_aborted(cursor) for _ in cursor.count()]
+            cursor.position += _PREFERRED_REPLICA_BYTES
             content = cursor.compact_bytes()
             cursor.skip_tags()
-            answers.append(Answer(partition, partition_code, aborted, content))
+            answers.append(Answer(topic_id, partition, partition_code, aborted, content))
         cursor.skip_tags()
     return code, answers
+
+
+def _aborted(cursor: Cursor) -> tuple[int, int]:
+    transaction = cursor.int64(), cursor.int64()
+    cursor.skip_tags()
+    return transaction

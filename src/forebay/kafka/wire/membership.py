@@ -19,6 +19,7 @@ from aiokafka.protocol.group import JoinGroupRequest, SyncGroupRequest
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from forebay.errors import AuthorizationFailed, BrokerError, BrokerUnavailable, GroupRefused
+from forebay.kafka.records import Partition
 from forebay.kafka.wire import codes
 from forebay.kafka.wire.assignor import FairShare
 from forebay.kafka.wire.connections import Unreachable
@@ -38,7 +39,7 @@ _OF_A_GROUP = 0
 RETRY = 0.1
 """Seconds before a commit is tried again."""
 
-OnRebalance = Callable[[frozenset[int]], Awaitable[None]]
+OnRebalance = Callable[[frozenset[Partition]], Awaitable[None]]
 
 
 class Client(Protocol):
@@ -59,6 +60,12 @@ class Client(Protocol):
     async def close_lane(self, lane: str) -> None:
         """Close a lane's connections."""
 
+    def watch(self, topic: str) -> None:
+        """Keep metadata of a topic at hand."""
+
+    def unwatch(self, topic: str) -> None:
+        """Let go of a topic."""
+
     async def refresh(self) -> bool:
         """Ask for metadata and return whether it came."""
 
@@ -73,13 +80,13 @@ class Client(Protocol):
 
 
 class Membership:
-    """One membership of a group that reads one topic; it begins when it is made, and is made anew if it breaks.
+    """One membership of a group; it begins when it is made, and another one is to be made if it breaks.
 
     Args:
         client: the link to the cluster.
         group: the group's id.
-        topic: what the group reads.
-        share: how its partitions are shared.
+        topics: what this member reads; the link watches them.
+        share: how their partitions are shared.
         session_timeout: seconds without a heartbeat after which the group takes a member for dead.
         poll_limit: seconds without `poll` after which this member leaves by itself.
         on_revoked: awaited with the partitions that are about to be taken away.
@@ -90,7 +97,7 @@ class Membership:
         self,
         client: Client,
         group: str,
-        topic: str,
+        topics: Collection[str],
         share: FairShare,
         *,
         session_timeout: float,
@@ -98,7 +105,7 @@ class Membership:
         on_revoked: OnRebalance,
         on_assigned: OnRebalance,
     ) -> None:
-        self._topic = topic
+        self._topics = frozenset(topics)
         self._group = group
         self._session_timeout = session_timeout
         self._view = _ClientView(client, group, session_timeout)
@@ -120,7 +127,7 @@ class Membership:
 
     def rejoin(self) -> None:
         """Join the group, or join it anew, so that the partitions are shared again."""
-        self._subscription.subscribe({self._topic}, self._listener)
+        self._subscription.subscribe(set(self._topics), self._listener)
 
     @property
     def broken(self) -> bool:
@@ -142,12 +149,14 @@ class Membership:
         """
         with self._subscription.fetch_context():
             pass
+        if self.broken:
+            raise BrokerUnavailable(f"group {self._group}: its membership has broken")
         try:
             self._coordinator.check_errors()
         except kafka_errors.KafkaError as error:
             raise self._translate(error) from error
 
-    async def commit(self, offsets: Mapping[int, tuple[int, str]]) -> bool:
+    async def commit(self, offsets: Mapping[Partition, tuple[int, str]]) -> bool:
         """Commit offsets, each with a note; tries again until it is cancelled.
 
         Returns:
@@ -156,7 +165,7 @@ class Membership:
         Raises:
             BrokerError: they will not be committed.
         """
-        places = {TopicPartition(self._topic, partition): OffsetAndMetadata(*of) for partition, of in offsets.items()}
+        places = {TopicPartition(*partition): OffsetAndMetadata(*of) for partition, of in offsets.items()}
         while True:
             subscription = self._subscription.subscription
             assignment = None if subscription is None else subscription.assignment
@@ -174,18 +183,18 @@ class Membership:
             else:
                 return True
 
-    async def committed(self, partitions: Collection[int]) -> dict[int, tuple[int, str]]:
+    async def committed(self, partitions: Collection[Partition]) -> dict[Partition, tuple[int, str]]:
         """Return the offset, with its note, that the group has committed in each partition; asks in one request.
 
         Raises:
             BrokerError: the coordinator does not tell.
         """
-        places = [TopicPartition(self._topic, partition) for partition in partitions]
+        places = [TopicPartition(*partition) for partition in partitions]
         try:
             found = await self._coordinator.fetch_committed_offsets(places)
         except kafka_errors.KafkaError as error:
             raise self._translate(error) from error
-        return {place.partition: (known.offset, known.metadata or "") for place, known in found.items()}
+        return {(place.topic, place.partition): (known.offset, known.metadata or "") for place, known in found.items()}
 
     async def close(self) -> None:
         """Leave the group, within a bound."""
@@ -212,7 +221,7 @@ class Membership:
         if isinstance(error, kafka_errors.GroupAuthorizationFailedError):
             return AuthorizationFailed("group", self._group, "Read")
         if isinstance(error, kafka_errors.TopicAuthorizationFailedError):
-            return AuthorizationFailed("topic", self._topic, "Read")
+            return AuthorizationFailed("topic", ", ".join(sorted(*error.args or (self._topics,))), "Read")
         return BrokerUnavailable(f"group {self._group}: {error or type(error).__name__}")
 
 
@@ -230,10 +239,10 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has
         self._on_assigned = on_assigned
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        await self._on_revoked(frozenset(place.partition for place in revoked))
+        await self._on_revoked(frozenset((place.topic, place.partition) for place in revoked))
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        await self._on_assigned(frozenset(place.partition for place in assigned))
+        await self._on_assigned(frozenset((place.topic, place.partition) for place in assigned))
 
 
 class _ClusterView:
@@ -261,6 +270,7 @@ class _ClientView:
         self.cluster = _ClusterView(client)
         self.refusal: GroupRefused | None = None
         self._client = client
+        self._watched: set[str] = set()
         self._lane = client.new_lane("group")
         self._group = group
         self._session_timeout = session_timeout
@@ -275,10 +285,14 @@ class _ClientView:
         self._client.stop_listening(self._on_metadata)
 
     async def close(self) -> None:
+        self.set_topics(())
         await self._client.close_lane(self._lane)
 
-    def set_topics(self, _topics: Collection[str]) -> None:
-        """Nothing is to be done: the topic is watched as long as it is read."""
+    def set_topics(self, topics: Collection[str]) -> None:
+        """Keep all at hand that the group reads; the one who shares them may not read all."""
+        for topic in self._watched.symmetric_difference(topics):
+            (self._client.unwatch if topic in self._watched else self._client.watch)(topic)
+        self._watched = set(topics)
 
     async def _maybe_wait_metadata(self) -> None:
         await self._client.refresh()
