@@ -305,6 +305,9 @@ async def test_a_body_that_two_readers_could_read_differently_is_refused(port: i
         assert await connection.is_closed(), "and nothing behind it is served"
 
 
+TUNNELS = [b"x:80", b"http://x", b"http://x/v1/on_loop", b"https://x:443/v1/on_loop?y", b"/v1/on_loop", b"*", b"x"]
+
+
 @pytest.mark.parametrize(
     "sent",
     [
@@ -317,7 +320,7 @@ async def test_a_body_that_two_readers_could_read_differently_is_refused(port: i
         b"POST /v1/on_loop#x HTTP/1.1\r\nHost: x\r\n\r\n",
         b"POST ftp://x/v1/on_loop HTTP/1.1\r\nHost: x\r\n\r\n",
         b"POST /v1/\xc3\xa9 HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"CONNECT x:80 HTTP/1.1\r\nHost: x\r\n\r\n",
+        *(b"CONNECT %b HTTP/1.1\r\nHost: x\r\n\r\n" % target for target in TUNNELS),
         b"POST /v1/on_loop HTTP/1.1\r\n\r\n",
         b"POST /v1/on_loop HTTP/1.1\r\nHost: a b\r\n\r\n",
         b"POST /v1/on_loop HTTP/1.1\r\nHost: x/y\r\n\r\n",

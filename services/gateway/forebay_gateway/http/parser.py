@@ -134,10 +134,12 @@ class RequestParser:
         if self.ended:
             return
         method = self._parser.get_method()
-        if self._parser.should_upgrade() and method != b"CONNECT":
+        is_connect = method == b"CONNECT"
+        if self._parser.should_upgrade() and not is_connect:
             return  # llhttp stops here, and is made to go on
         version = self._parser.get_http_version()
-        path = path_of(self._target)
+        # CONNECT asks for a tunnel, whatever its target: it is refused, as no other head makes llhttp go on behind it
+        path = None if is_connect else path_of(self._target)
         fault = find_fault(version, path, self._fields, self._repeated)
         if self._may_be_too_large and self._head_size() > MAX_HEAD_BYTES:
             fault = problems.head_too_large(MAX_HEAD_BYTES)
