@@ -334,6 +334,23 @@ def test_another_record_at_the_offset_of_a_settled_job_is_one_of_a_topic_that_be
     assert offsets.add(1, timestamp=78), "it is another job"
 
 
+def test_a_settled_job_is_known_as_long_as_it_is_not_committed() -> None:
+    offsets = fetched(0, 1)
+    offsets.settle(0)
+    offsets.settle(1)
+    offsets.resume_at(None)
+    assert [offsets.add(offset) for offset in (0, 1, 2)] == [False, False, True]
+
+
+def test_another_record_before_the_first_open_one_is_one_of_a_topic_that_began_anew() -> None:
+    offsets = fetched(0, 1)
+    offsets.settle(0)
+    offsets.settle(1)
+    offsets.resume_at(None)
+    assert offsets.add(0, timestamp=77)
+    assert offsets.add(1, timestamp=78)
+
+
 def test_a_commit_that_was_under_way_when_the_topic_began_anew_counts_for_nothing() -> None:
     offsets = fetched(100, committed=100)
     offsets.settle(100)

@@ -79,7 +79,7 @@ class Leases:
         self._accounts = {
             partition: account
             for partition, account in self._accounts.items()
-            if partition in self.owned or len(account)
+            if partition in self.owned or len(account) or not account.finished
         }
         for partition in self.owned:
             account = self._accounts.get(partition)

@@ -32,6 +32,7 @@ class PartitionOffsets:
         "_offered",
         "_order",
         "_reached",
+        "_settled",
         "window",
         "window_bytes",
     )
@@ -46,6 +47,7 @@ class PartitionOffsets:
         """Forget everything; a lease that is still open ends without being accounted for."""
         self._order: deque[int] = deque()
         self._leases: dict[int, Lease] = {}
+        self._settled: dict[int, int] = {}  # timestamps of records that are settled, and may be fetched again
         self._in_hand = 0
         self._bytes = 0
         self._next: int | None = None
@@ -137,7 +139,7 @@ class PartitionOffsets:
         """
         offset = lease.offset
         known = self._leases.get(offset)
-        if offset < self._expected or (known is not None and known.timestamp != lease.timestamp):
+        if offset < self._expected or not self._is_same(lease, known):
             self.start_over()  # offsets only ever grow and records never change, unless the topic itself began anew
             known = None
         self._expected = offset
@@ -152,6 +154,14 @@ class PartitionOffsets:
         self._in_hand += 1
         self._bytes += lease.size
         return True
+
+    def _is_same(self, lease: Lease, known: Lease | None) -> bool:
+        """Whether a fetched record is the one that was granted before at its offset, or none was."""
+        if known is not None:
+            return known.timestamp == lease.timestamp
+        if self._next is None or lease.offset >= self._next:
+            return True
+        return self._settled.get(lease.offset) == lease.timestamp
 
     def reached(self, position: int) -> None:
         """Note that everything before ``position`` was fetched: what was not granted was no record for us."""
@@ -175,6 +185,8 @@ class PartitionOffsets:
                 self._drop_first()
             self._advance()
             self._next = max(self._next or 0, offset)
+            done = min(offset, self._expected)  # until the next rebalance none of it is fetched again
+            self._settled = {settled: at for settled, at in self._settled.items() if settled >= done}
 
     def _advance(self) -> None:
         """Take out what is settled, and what fetching has passed by, up to the first offset that is still open.
@@ -194,3 +206,5 @@ class PartitionOffsets:
         if lease.ending is None:
             self._in_hand -= 1
             self._bytes -= lease.size
+        elif lease.ending is not Ending.HANDED_BACK:
+            self._settled[lease.offset] = lease.timestamp
