@@ -37,6 +37,10 @@ def node(kind: Type) -> Type:
     return {"type": "record", "name": "Node", "fields": [field("next", ["null", "Node"]), field("value", kind)]}
 
 
+def point(kind: Type) -> Type:
+    return {"type": "record", "name": "Point", "fields": [field("x", kind)]}
+
+
 def decimal(precision: int, scale: int) -> Type:
     return {"type": "bytes", "logicalType": "decimal", "precision": precision, "scale": scale}
 
@@ -57,6 +61,30 @@ REFUSED = {
     ),
     "a symbol comes": (record(field("tint", COLOUR)), record(field("tint", MORE_COLOURS)), "tint", "BLUE"),
     "a symbol goes": (record(field("tint", MORE_COLOURS)), record(field("tint", COLOUR)), "tint", "BLUE"),
+    "a whole number becomes a branch beside a double": (
+        record(field("size", "double")),
+        record(field("size", ["long", "double"])),
+        "size",
+        "type",
+    ),
+    "a date becomes a branch beside a double": (
+        record(field("size", "double")),
+        record(field("size", [{"type": "int", "logicalType": "date"}, "double"])),
+        "size",
+        "logical type",
+    ),
+    "a meaning changes in a record that is now defined elsewhere": (
+        record(field("a", point("bytes"))),
+        record(field("b", ["null", point("string")], default=None), field("a", "Point")),
+        "a.x",
+        "bytes",
+    ),
+    "a logical type changes where fields change places": (
+        record(field("a", point(INSTANT)), field("c", {"type": "array", "items": "Point"})),
+        record(field("c", {"type": "array", "items": point("long")}), field("a", "Point")),
+        "c[].x",
+        "logical type",
+    ),
     "a fixed grows": (
         record(field("hash", {"type": "fixed", "name": "Hash", "size": 8})),
         record(field("hash", {"type": "fixed", "name": "Hash", "size": 16})),

@@ -107,6 +107,26 @@ def test_where_nothing_can_be_lost_nothing_is_read(old: Any, new: Any) -> None:
     assert unknown.find(b"not a payload") is None
 
 
+@pytest.mark.parametrize(
+    ("kind", "default", "given", "is_lost"),
+    [
+        (bool | int, 0, "0", False),
+        (bool | int, 0, "false", True),
+        (int | float, 1, "1", False),
+        (int | float, 1, "1.0", True),
+        (float, 0.0, "0.0", False),
+        (float, 0.0, "-0.0", True),
+        (str | None, "__absent__", '"__absent__"', False),
+        (str | None, "__absent__", "null", True),
+    ],
+)
+def test_only_the_default_itself_is_no_loss(kind: Any, default: Any, given: str, is_lost: bool) -> None:
+    new = make_dataclass("Line", [("article", str), ("extra", kind, field(default=default))])
+    comparison, codec = versions(OldLine, new)
+    payload = codec.encode(b'{"it": {"article": "a", "extra": %s}}' % given.encode())
+    assert comparison.find(payload) == ("it.extra" if is_lost else None)
+
+
 def test_what_cannot_be_read_is_told() -> None:
     unknown, _ = versions(OldLine, Line)
     with pytest.raises(UnreadableBody):

@@ -7,19 +7,24 @@ read as each other, which in JSON are the text itself and base64.
 
 from __future__ import annotations
 
-import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import avro.schema
 from avro.compatibility import ReaderWriterCompatibilityChecker, SchemaCompatibilityType, lookup_writer_field
 
-_Place = tuple[str, str]
-"""Path of a field, and which of the types that may stand there."""
+from forebay.codec import Schema
 
-_FAMILY = {"int": "number", "long": "number", "string": "text", "bytes": "text"}
+_FAMILY = {
+    "int": "number",
+    "long": "number",
+    "float": "number",
+    "double": "number",
+    "string": "text",
+    "bytes": "text",
+}
 """Types of which one can be read as the other."""
 
 _ENUM_ADVICE = (
@@ -52,13 +57,13 @@ class Incompatibility:
 
 def check(old: str, new: str) -> Incompatibility | None:
     """Compare two schemas, given as JSON, in both directions; None when each reads what the other writes."""
-    sources = {"old": json.loads(old), "new": json.loads(new)}
+    places = _Walk(Schema(old).parsed, Schema(new).parsed).places()
     with warnings.catch_warnings():
         # the checker warns of logical types that it does not know; they are compared below
         warnings.simplefilter("ignore")
         parsed = {version: avro.schema.parse(text) for version, text in (("old", old), ("new", new))}
     for reader, writer in (("new", "old"), ("old", "new")):
-        unknown = _find_unknown_symbols(reader, sources[reader], sources[writer])
+        unknown = _find_unknown_symbols(reader, places)
         if unknown is not None:
             return unknown
         result = _compare(parsed[reader], parsed[writer])
@@ -70,7 +75,7 @@ def check(old: str, new: str) -> Incompatibility | None:
             if details:
                 reason += f" ({'; '.join(details)})"
             return Incompatibility(" and ".join(fields) or _WHOLE, reason)
-    return _compare_meanings(sources["old"], sources["new"])
+    return _compare_meanings(places)
 
 
 def _compare(reader: Any, writer: Any) -> Any:
@@ -114,16 +119,16 @@ def _branch(schema: Any) -> tuple[str, str | None]:
     return schema.type, getattr(schema, "name", None)
 
 
-def _find_unknown_symbols(version: str, reader: Any, writer: Any) -> Incompatibility | None:
-    """Look for an enum without a default that lacks symbols of the one in the same place."""
-    written = {path: leaf for path, leaf in _leaves(writer, {}) if _is_enum(leaf)}
-    for path, leaf in _leaves(reader, {}):
-        if not _is_enum(leaf) or "default" in leaf or path not in written:
-            continue
-        unknown = [symbol for symbol in written[path]["symbols"] if symbol not in leaf["symbols"]]
-        if unknown:
-            reason = f"the {version} version does not know the symbol {', '.join(unknown)}; {_ENUM_ADVICE}"
-            return Incompatibility(path or _WHOLE, reason)
+def _find_unknown_symbols(version: str, places: Iterable[_Shared]) -> Incompatibility | None:
+    """Look for an enum of a version without a default that lacks symbols of the one in the same place."""
+    for place in places:
+        other = "old" if version == "new" else "new"
+        for reader in filter(_is_enum, place.leaves[version]):
+            for writer in filter(_is_enum, place.leaves[other]):
+                unknown = [symbol for symbol in writer["symbols"] if symbol not in reader["symbols"]]
+                if unknown and "default" not in reader:
+                    reason = f"the {version} version does not know the symbol {', '.join(unknown)}; {_ENUM_ADVICE}"
+                    return Incompatibility(place.path or _WHOLE, reason)
     return None
 
 
@@ -131,56 +136,111 @@ def _is_enum(leaf: Any) -> bool:
     return isinstance(leaf, dict) and leaf["type"] == "enum" and leaf.get("logicalType") is None
 
 
-def _compare_meanings(old: Any, new: Any) -> Incompatibility | None:
-    before, after = _meanings(old), _meanings(new)
-    for place in sorted(before.keys() & after.keys()):
-        if before[place] != after[place]:
-            path, _ = place
-            gone = min(before[place] - after[place] or before[place])
-            come = min(after[place] - before[place] or after[place])
-            what = "logical type" if gone.logical != come.logical else "type"
-            old_name, new_name = (gone.logical, come.logical) if what == "logical type" else (gone.base, come.base)
-            return Incompatibility(path or _WHOLE, f"its {what} changes from {old_name} to {new_name}")
+def _compare_meanings(places: Iterable[_Shared]) -> Incompatibility | None:
+    for place in places:
+        before, after = _meanings(place.leaves["old"]), _meanings(place.leaves["new"])
+        for family in sorted(before.keys() & after.keys()):
+            if before[family] != after[family]:
+                gone = min(before[family] - after[family] or before[family])
+                come = min(after[family] - before[family] or after[family])
+                what = "logical type" if gone.logical != come.logical else "type"
+                old_name, new_name = (gone.logical, come.logical) if what == "logical type" else (gone.base, come.base)
+                return Incompatibility(place.path or _WHOLE, f"its {what} changes from {old_name} to {new_name}")
     return None
 
 
-def _meanings(schema: Any) -> dict[_Place, set[_Meaning]]:
-    """Return what the bytes at every place in a schema mean that is not a record, an array or a map."""
-    meanings: dict[_Place, set[_Meaning]] = {}
-    for path, leaf in _leaves(schema, {}):
+def _meanings(leaves: Iterable[Any]) -> dict[str, set[_Meaning]]:
+    """Return what the bytes of these types mean, by the family of each."""
+    meanings: dict[str, set[_Meaning]] = {}
+    for leaf in leaves:
         base, logical = (leaf, "none") if isinstance(leaf, str) else (leaf["type"], _logical_type(leaf))
-        meanings.setdefault((path, _FAMILY.get(base, base)), set()).add(_Meaning(base, logical))
+        meanings.setdefault(_FAMILY.get(base, base), set()).add(_Meaning(base, logical))
     return meanings
 
 
-def _leaves(schema: Any, named: dict[str, Any], path: str = "", namespace: str = "") -> Iterator[tuple[str, Any]]:
-    """Give every type in a schema that is not a record, an array, a map or a union, with its path."""
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """A place that both versions have.
+
+    Attributes:
+        path: of the field.
+        leaves: the types that may stand there and have no parts, by version.
+    """
+
+    path: str
+    leaves: dict[str, list[Any]]
+
+
+class _Walk:
+    """Goes through two schemas together, each of them as fastavro has parsed it, with full names."""
+
+    def __init__(self, old: Any, new: Any) -> None:
+        self._schemas = (old, new)
+        self._named: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
+        self._seen: set[tuple[str, str]] = set()
+        for schema, named in zip(self._schemas, self._named, strict=True):
+            _collect(schema, named)
+
+    def places(self) -> list[_Shared]:
+        """Return every place that both have; a pair of records is looked into once, since it may hold itself."""
+        return list(self._walk(*self._schemas, ""))
+
+    def _walk(self, old: Any, new: Any, path: str) -> Iterator[_Shared]:
+        olds, news = _branches(old, self._named[0]), _branches(new, self._named[1])
+        leaves = {
+            version: [branch for branch in branches if _kind(branch) not in _PARTS]
+            for version, branches in (("old", olds), ("new", news))
+        }
+        yield _Shared(path, leaves)
+        for before in olds:
+            for after in news:
+                kind = _kind(before)
+                if kind in _PARTS and kind == _kind(after):
+                    yield from self._walk_parts(kind, before, after, path)
+
+    def _walk_parts(self, kind: str, old: Any, new: Any, path: str) -> Iterator[_Shared]:
+        if kind != "record":
+            yield from self._walk(old[_PARTS[kind]], new[_PARTS[kind]], f"{path}[]")
+            return
+        pair = (old["name"], new["name"])
+        if pair in self._seen:
+            return
+        self._seen.add(pair)
+        known = {field["name"]: field for field in old["fields"]}
+        for field in new["fields"]:
+            if field["name"] in known:
+                inner = f"{path}.{field['name']}" if path else field["name"]
+                yield from self._walk(known[field["name"]]["type"], field["type"], inner)
+
+
+_PARTS = {"array": "items", "map": "values", "record": "fields"}
+
+
+def _kind(schema: Any) -> str:
+    return schema if isinstance(schema, str) else str(schema["type"])
+
+
+def _branches(schema: Any, named: dict[str, Any]) -> list[Any]:
+    """Return the types that a type allows, each by its definition."""
+    if isinstance(schema, list):
+        return [branch for part in schema for branch in _branches(part, named)]
+    if isinstance(schema, str):
+        return [named.get(schema, schema)]
+    return _branches(schema["type"], named) if isinstance(schema["type"], dict | list) else [schema]
+
+
+def _collect(schema: Any, named: dict[str, Any]) -> None:
+    """Note down the definition of every name in a schema."""
     if isinstance(schema, list):
         for branch in schema:
-            yield from _leaves(branch, named, path, namespace)
-        return
-    if isinstance(schema, str):
-        known = named.get(schema) or named.get(f"{namespace}.{schema}")
-        if known is None:
-            yield path, schema
-        elif known["type"] != "record":  # a record is looked into where it is defined, and once: it may hold itself
-            yield path, known
-        return
-    kind = schema["type"]
-    if isinstance(kind, dict | list):
-        yield from _leaves(kind, named, path, namespace)
-        return
-    if "name" in schema:
-        space, _, name = schema["name"].rpartition(".")
-        namespace = space or schema.get("namespace", namespace)
-        named[f"{namespace}.{name}"] = schema
-    if kind == "record":
-        for field in schema["fields"]:
-            yield from _leaves(field["type"], named, f"{path}.{field['name']}" if path else field["name"], namespace)
-    elif kind in ("array", "map"):
-        yield from _leaves(schema["items" if kind == "array" else "values"], named, f"{path}[]", namespace)
-    else:
-        yield path, schema
+            _collect(branch, named)
+    elif isinstance(schema, dict):
+        if "name" in schema:
+            named[schema["name"]] = schema
+        for key in ("type", "items", "values"):
+            _collect(schema.get(key), named)
+        for field in schema.get("fields", ()):
+            _collect(field["type"], named)
 
 
 def _logical_type(schema: dict[str, Any]) -> str:

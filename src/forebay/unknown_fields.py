@@ -6,12 +6,13 @@ value which is the field's default anyway; any other would be lost.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
 from msgspec import UNSET
 
-from forebay.codec import ABSENT_SYMBOL, Schema
+from forebay.codec import ABSENT_NAME, Schema
 
 Search = Callable[[Any], str | None]
 """Gives the path of a value that would be lost, or None."""
@@ -116,10 +117,27 @@ def _first(steps: list[Search], value: Any) -> str | None:
 
 
 def _lost(field: Any) -> Search:
-    name, has_default, default = field["name"], "default" in field, field.get("default")
-    if default == ABSENT_SYMBOL and isinstance(field["type"], list):
+    name = field["name"]
+    if "default" not in field:
+        return lambda _: name
+    if _may_be_absent(field["type"]):
         return lambda record: None if record[name] is UNSET else name
-    return lambda record: None if has_default and _in_json(record[name]) == default else name
+    default = _exactly(field["default"])
+    return lambda record: None if _exactly(_in_json(record[name])) == default else name
+
+
+def _may_be_absent(kind: Any) -> bool:
+    """Whether a type has a branch for what is left out, as one with a ``default_factory`` has."""
+    branches = kind if isinstance(kind, list) else []
+    return any(
+        (branch["name"] if isinstance(branch, dict) and "name" in branch else branch) == ABSENT_NAME
+        for branch in branches
+    )
+
+
+def _exactly(value: Any) -> str:
+    """Return a value so that it equals no other: Python takes ``False`` for 0 and -0.0 for 0."""
+    return json.dumps(value, sort_keys=True)
 
 
 def _within(name: str, inner: Search) -> Search:
