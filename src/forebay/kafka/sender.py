@@ -49,9 +49,21 @@ _TRY_AGAIN = frozenset(
         codes.INCONSISTENT_TOPIC_ID,
     }
 )
-_PERHAPS_APPENDED = frozenset({codes.REQUEST_TIMED_OUT, codes.NOT_ENOUGH_REPLICAS_AFTER_APPEND})
+_NOT_APPENDED = frozenset(
+    {
+        codes.CORRUPT_MESSAGE,
+        codes.LEADER_NOT_AVAILABLE,
+        codes.NOT_ENOUGH_REPLICAS,
+        codes.THROTTLING_QUOTA_EXCEEDED,
+        codes.UNKNOWN_TOPIC_ID,
+        codes.INCONSISTENT_TOPIC_ID,
+    }
+)
+"""Those of them that a leader answers before it writes. The others also come from one that has written the batch and
+then lost the partition while it waited for the replicas."""
 _IDENTITY_IS_VOID = frozenset(
     {
+        codes.DUPLICATE_SEQUENCE,  # of a batch that no broker has had before: its numbers were another one's
         codes.OUT_OF_ORDER_SEQUENCE,
         codes.INVALID_PRODUCER_EPOCH,
         codes.INVALID_PRODUCER_ID_MAPPING,
@@ -238,10 +250,10 @@ class Sender:
 
     def _see_to(self, batch: Batch, answer: Produced) -> None:
         code = answer.code
-        if code in (codes.NONE, codes.DUPLICATE_SEQUENCE):
+        if code == codes.NONE or (code == codes.DUPLICATE_SEQUENCE and batch.doubtful):
             self._on_end(batch, None, answer.offset)
         elif code in _TRY_AGAIN:
-            batch.doubtful |= code in _PERHAPS_APPENDED
+            batch.doubtful |= code not in _NOT_APPENDED
             self._link.request_refresh()
             self._send_again(batch)
         elif code in _IDENTITY_IS_VOID:

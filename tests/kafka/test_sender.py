@@ -1,0 +1,100 @@
+"""What the producer makes of a leader's answers, which no broker gives when a test would like it to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from forebay.errors import AuthorizationFailed, BrokerError, BrokerUnavailable
+from forebay.kafka import Producer
+from forebay.kafka.link import Link
+from forebay.kafka.wire import codes
+from forebay.kafka.wire.metadata import Topic
+from forebay.settings import load_settings
+
+BOUND = 10.0
+
+
+class ScriptedLink:
+    """A leader of one partition that answers each produce request with the next code."""
+
+    def __init__(self, *answers: int) -> None:
+        self._answers = list(answers)
+        self.identities = 0
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *_: None  # listeners, topics to watch, requests for new metadata, trouble: none
+
+    def leader(self, topic: str, partition: int) -> int:
+        assert (topic, partition) == ("things", 0)
+        return 1
+
+    def partitions(self, topic: str) -> int:
+        assert topic == "things"
+        return 1
+
+    def topic(self, name: str) -> Topic:
+        assert name == "things"
+        return Topic(None, (1,))
+
+    async def start(self) -> ScriptedLink:
+        return self
+
+    async def stop(self) -> None:
+        """Do nothing."""
+
+    async def send_to_any(self, request: Any) -> Any:
+        assert request is not None
+        self.identities += 1
+        return SimpleNamespace(error_code=0, producer_id=self.identities, producer_epoch=0)
+
+    async def send(self, *request: Any) -> Any:
+        assert request
+        return SimpleNamespace(topics=[("things", [(0, self._answers.pop(0), -1)])])
+
+
+async def told(*answers: int, records: int = 1) -> tuple[list[BrokerError | None], int]:
+    """What is told of records that are produced one after the other, and how many identities that took."""
+    link = ScriptedLink(*answers)
+    producer = Producer(load_settings(bootstrap_servers="127.0.0.1:1"), "test", link=cast(Link, link))
+    await producer.start()
+    found: list[BrokerError | None] = []
+    for _ in range(records):
+        delivered: asyncio.Future[BrokerError | None] = asyncio.get_running_loop().create_future()
+        producer.publish("things", b"v", key=b"k", partition=0, on_delivery=delivered.set_result)
+        found.append(await asyncio.wait_for(delivered, BOUND))
+    await producer.stop()
+    return found, link.identities
+
+
+async def test_a_repetition_of_what_may_have_been_written_is_its_acknowledgement() -> None:
+    assert await told(codes.NOT_LEADER, codes.DUPLICATE_SEQUENCE) == ([None], 1)
+
+
+@pytest.mark.parametrize("lost", [codes.NOT_LEADER, codes.KAFKA_STORAGE_ERROR, codes.REQUEST_TIMED_OUT])
+async def test_numbers_of_what_may_have_been_written_are_not_used_again(lost: int) -> None:
+    (first, second), identities = await told(lost, codes.TOPIC_AUTHORIZATION_FAILED, codes.NONE, records=2)
+    assert isinstance(first, AuthorizationFailed)
+    assert second is None
+    assert identities == 2
+
+
+async def test_a_record_that_was_never_written_is_not_taken_for_a_repetition() -> None:
+    assert await told(codes.DUPLICATE_SEQUENCE, codes.NONE) == ([None], 2)
+
+
+async def test_numbers_of_what_was_certainly_not_written_are_used_again() -> None:
+    (first, second), identities = await told(
+        codes.NOT_ENOUGH_REPLICAS, codes.TOPIC_AUTHORIZATION_FAILED, codes.NONE, records=2
+    )
+    assert isinstance(first, AuthorizationFailed)
+    assert (second, identities) == (None, 1)
+
+
+async def test_what_may_have_been_written_under_a_void_identity_is_unknown() -> None:
+    (found,), _ = await told(codes.NOT_LEADER, codes.OUT_OF_ORDER_SEQUENCE)
+    assert isinstance(found, BrokerUnavailable)
