@@ -11,18 +11,19 @@ AUTHORIZER = {
 }
 """Settings of such a broker, for `tests.support.brokers.a_broker`."""
 
-TOPIC, GROUP = 2, 3
-READ, WRITE = 3, 4
-_LITERAL, _DENY = 3, 2
+TOPIC, GROUP, CLUSTER = 2, 3, 4
+READ, WRITE, CREATE, DESCRIBE, IDEMPOTENT_WRITE = 3, 4, 5, 8, 12
+_ALL, _LITERAL, _DENY, _ALLOW = 2, 3, 2, 3
 
 
 async def deny(bootstrap_servers: str, resource: int, name: str, operation: int) -> None:
-    """Have the broker refuse everybody an operation on a topic or a group."""
+    """Have the broker refuse everybody an operation on a topic, a group or the cluster; it does so a moment later."""
     client = AIOKafkaClient(bootstrap_servers=bootstrap_servers)
     await client.bootstrap()
     try:
-        rule = CreateAclsRequest(resource, name, _LITERAL, "User:*", "*", operation, _DENY)
-        response = await client.send(client.get_random_node(), rule)
-        assert [code for code, _ in response.creation_responses] == [0], response
+        for affected, permission in ((_ALL, _ALLOW), (operation, _DENY)):  # where there is a rule, all else needs one
+            rule = CreateAclsRequest(resource, name, _LITERAL, "User:*", "*", affected, permission)
+            response = await client.send(client.get_random_node(), rule)
+            assert [code for code, _ in response.creation_responses] == [0], response
     finally:
         await client.close()
