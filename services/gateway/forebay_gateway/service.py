@@ -72,7 +72,8 @@ async def serve(settings: Settings, stop: asyncio.Event | None = None) -> None:
             def not_ready() -> str | None:
                 if stop.is_set():
                     return "the gateway is stopping"
-                return replies.trouble or (None if producer.usable else "no job can be produced: see the log")
+                unproducible = None if producer.usable else "no job can be produced: see the log"
+                return replies.trouble or unproducible or catalog.trouble
 
             async with running(*background), serving(admin_app(metrics.registry, not_ready), admin, limits):
                 await replies.claim.make()

@@ -66,6 +66,11 @@ class Catalog:
         """The operations that exist, by name."""
         return self._entries
 
+    @property
+    def trouble(self) -> str | None:
+        """Why records of the catalog cannot be read, in a sentence; None while they can. An outage is none."""
+        return None if self._consumer is None else self._consumer.trouble
+
     async def start(self) -> None:
         """Read the whole catalog as it is now.
 
