@@ -18,7 +18,7 @@
     │   ├── BrokerStartError      the embedded broker did not start
     │   ├── MessageTooLarge       a record is larger than the topics take
     │   ├── TopicUnknown          the cluster has no such topic
-    │   ├── RecordsUnreadable     a batch of records that is corrupt, or compressed in an unknown way
+    │   ├── RecordsUnreadable     a batch of records that is corrupt as it came
     │   └── TopicMismatch         a topic exists, but not as Forebay needs it
     ├── CodecError                bytes that are not what they claim to be
     │   ├── TruncatedMessage      the bytes end too early
@@ -133,7 +133,7 @@ class TopicUnknown(BrokerError):
 
 
 class RecordsUnreadable(BrokerError):
-    """A batch of records is corrupt, or cannot be decompressed; what comes after it is not read, so nothing is skipped.
+    """A batch of records is corrupt as it came; it is asked for again, and what comes after it is not read meanwhile.
 
     Attributes:
         topic: where it is.

@@ -116,15 +116,14 @@ def test_a_batch_that_was_damaged_is_never_taken(place: int, bit: int) -> None:
 
 
 @given(junk=st.binary(max_size=200), codec=st.sampled_from(CODECS))
-def test_a_batch_of_anything_with_a_right_checksum_is_read_or_refused(junk: bytes, codec: int) -> None:
+def test_a_batch_of_anything_with_a_right_checksum_is_read_or_stepped_over(junk: bytes, codec: int) -> None:
     batch = a_batch(7, [b"value"])
     batch[21:23] = codec.to_bytes(2, "big")
     batch[61:] = junk
-    fetched = Fetched("topic", 4, 7, bytes(sealed(batch)))
-    try:
-        fetched.take(None, [])
-    except RecordsUnreadable:
-        assert fetched.position == 7
+    taken, fetched = take(sealed(batch) + a_batch(8, [b"good"]), 7)
+    assert [record.value for record in taken if record.offset == 8] == [b"good"]
+    assert [record.offset for record in taken] in ([7, 8], [8])
+    assert fetched.position == 9
 
 
 @given(cut=st.integers(1, 80))
@@ -197,12 +196,35 @@ def test_a_timestamp_is_always_a_date(timestamp: int) -> None:
 
 
 @pytest.mark.parametrize("codec", [GZIP, SNAPPY, LZ4, ZSTD])
-def test_a_batch_that_decompresses_to_too_much_is_refused(codec: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_that_decompresses_to_too_much_is_stepped_over(codec: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compression, "MOST_BYTES", 1_000_000)
     taken, _ = take(a_batch(0, [bytes(900_000)], codec))
     assert taken[0].value == bytes(900_000)
-    _, error = refusal(a_batch(0, [bytes(1_100_000)], codec))
-    assert "to more than 1000000 bytes" in error.reason
+    taken, fetched = take(a_batch(0, [b"", bytes(1_100_000), b""], codec) + a_batch(3, [b"good"]), 1)
+    [lost, good] = taken
+    assert (lost.offset, lost.key, lost.value, lost.headers) == (1, None, None, ())
+    assert lost.unreadable is not None
+    assert "from offset 1 to 2 " in lost.unreadable
+    assert "to more than 1000000 bytes" in lost.unreadable
+    assert (good.offset, good.value, good.unreadable) == (3, b"good", None)
+    assert fetched.position == 4
+
+
+def test_a_batch_for_which_there_is_no_memory_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: bytes) -> bytes:
+        raise MemoryError
+
+    monkeypatch.setitem(compression._CODECS, ZSTD, ("zstd", fail))
+    _, error = refusal(a_batch(0, [b"x"], ZSTD))
+    assert "memory" in error.reason
+
+
+def test_an_aborted_batch_that_cannot_be_read_is_nobodys_loss() -> None:
+    batch = a_batch(0, [b"x"], producer=1, attributes=TRANSACTIONAL)
+    batch[21:23] = (TRANSACTIONAL | 7).to_bytes(2, "big")
+    taken, fetched = take(sealed(batch) + a_batch(1, [b"good"]), aborted=[(1, 0)])
+    assert [record.value for record in taken] == [b"good"]
+    assert fetched.position == 2
 
 
 def test_a_batch_that_decompresses_to_a_thousandfold_is_read() -> None:
@@ -215,8 +237,9 @@ def test_a_batch_that_decompresses_to_a_thousandfold_is_read() -> None:
 def test_a_codec_that_does_not_exist_is_named(codec: int) -> None:
     batch = a_batch(0, [b"x"])
     batch[21:23] = codec.to_bytes(2, "big")
-    _, error = refusal(sealed(batch))
-    assert error.reason == f"they are compressed with codec {codec}, which is not known here"
+    [lost], _ = take(sealed(batch))
+    assert lost.unreadable is not None
+    assert lost.unreadable.endswith(f": they are compressed with codec {codec}, which is not known here")
 
 
 def test_records_of_the_old_format_are_read() -> None:

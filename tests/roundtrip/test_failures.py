@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+
 import httpx
 import pytest
 
+from forebay.kafka import header
 from forebay_schemas import topics as topic_names
 from tests.roundtrip.conftest import Pair
+from tests.support.raw import ZSTD, RawProducer, RawRecord
 from tests.support.services import APP
-from tests.support.wire import read_all
+from tests.support.waiting import until
+from tests.support.wire import committed, ends, read_all
 
 PROBLEM = "urn:forebay:problem:"
 SECRETS = ("swordfish", "Traceback", "roundtrip.py", "line ")
@@ -105,3 +111,36 @@ async def test_a_result_that_is_too_large_to_send_is_a_problem(client: httpx.Asy
     response = await client.post("/v1/inflate", content=b"x", headers={"content-type": "text/plain"})
     assert is_problem(response, 500, "unusable-result")
     assert "larger than" in response.json()["detail"]
+
+
+async def test_a_batch_that_can_never_be_read_is_stepped_over_on_every_topic(
+    client: httpx.AsyncClient, pair: Pair
+) -> None:
+    """Kilobytes that decompress to more than is let into memory; the broker takes them."""
+    site, settings = pair.site, pair.site.settings
+    queue = topic_names.jobs(site.namespace, APP, "interactive")
+    retries = topic_names.retries(site.namespace, APP, "200ms")
+    others = [topic_names.catalog(site.namespace), topic_names.replies(site.namespace, pair.gateway.instance)]
+    bomb = RawRecord(b"k", bytes(300 * 1024 * 1024), timestamp=time.time_ns() // 1_000_000)
+    async with RawProducer.connect(settings, [queue, retries, *others]) as producer:
+        offsets = {topic: await producer.produce(topic, 0, [bomb], ZSTD) for topic in (queue, retries, *others)}
+    expected = {f"{topic}/0/{offsets[topic]}" for topic in (queue, retries)}
+
+    async def reasons() -> list[str | None]:
+        letters = await read_all(settings, topic_names.dead(site.namespace, APP))
+        found = [header(letter, "fb-error-detail") for letter in letters if header(letter, "fb-origin") in expected]
+        return found if len(found) == len(expected) else []
+
+    for reason in await until(reasons, 30, "each is a dead letter"):
+        assert "to more than 268435456 bytes" in (reason or "")
+    for _ in range(24):  # so that each partition gets some
+        assert (await client.post("/v1/on_loop", json={"tag": "after"})).status_code == 200
+
+    async def all_is_committed() -> bool:
+        return await committed(settings, APP, "interactive") == await ends(settings, queue, 12)
+
+    await until(all_is_committed, 10, "the group has committed everything")
+    await asyncio.to_thread(site.processor, "latecomer")
+    await until(lambda: asyncio.to_thread(pair.gateway.serves, "shout"), 10, "the catalog is still followed")
+    assert pair.gateway.is_ready()
+    assert pair.processor.process.poll() is None

@@ -206,6 +206,8 @@ class Replies:
 
     def _take(self, records: list[Record]) -> None:
         for record in records:
+            if record.unreadable is not None:
+                continue
             outcome = self._waiters.resolve(record.key or b"", record)
             if outcome is ReplyOutcome.DELIVERED:
                 continue

@@ -70,6 +70,8 @@ class JobReader:
         Raises:
             CodecError: it does not decode, or says what no job can.
         """
+        if record.unreadable is not None:
+            raise UnusableJob(record.unreadable)
         job = decode_job(record.value or b"")
         if request_ids.instance_of(job["request_id"]) is None:
             raise UnusableJob(f"its request_id is none: {job['request_id'][:LONGEST_NAME]!r}")

@@ -16,12 +16,13 @@ LONGEST_DETAIL = 2000
 """Characters at most of a reason that quotes what somebody else wrote."""
 
 
-def unreadable(reason: str) -> JobOutcome:
-    """Return the outcome of a job that cannot be read, and so never run."""
+def unreadable(reason: str, *, kept: bool = True) -> JobOutcome:
+    """Return the outcome of a job that cannot be read, and so never run; ``kept`` says whether its bytes are there."""
+    where = "it is kept among the dead letters" if kept else "this is all that is kept"
     return _failed(
         failures.UNREADABLE_JOB,
         "The job cannot be read",
-        f"{reason[:LONGEST_DETAIL]}; it is kept among the dead letters",
+        f"{reason[:LONGEST_DETAIL]}; {where}",
         dead=True,
     )
 

@@ -98,7 +98,7 @@ class Settler:
 
     async def settle_unreadable(self, record: Record, lease: Lease, error: CodecError) -> None:
         """Keep a record that is no job among the dead letters, and tell whoever its key says is waiting."""
-        outcome = unreadable(str(error))
+        outcome = unreadable(str(error), kept=record.unreadable is None)
         await self._dead_letters.keep(record, outcome.problem)
         request_id = (record.key or b"").decode("utf-8", "replace")
         instance = request_ids.instance_of(request_id)

@@ -195,6 +195,8 @@ class Catalog:
         if (records[0].offset if records else position) < self._next_offset:
             self._begin_again()
         for record in records:
+            if record.unreadable is not None:
+                continue
             name = (record.key or b"").decode("utf-8", "replace")
             self._stale.discard(name)
             if self.ledger.take(name, record.value, record.offset):

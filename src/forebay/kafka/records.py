@@ -31,6 +31,7 @@ class Record(NamedTuple):
         key: None where it has none.
         value: None where it is a tombstone.
         headers: in their order; a name may come again.
+        unreadable: why nothing else is known of it: it stands for one or more records that can never be read.
     """
 
     topic: str
@@ -40,6 +41,7 @@ class Record(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: Headers
+    unreadable: str | None = None
 
 
 def header(record: Record, name: str) -> str | None:

@@ -2,10 +2,14 @@
 
 aiokafka's compiled reader does the unpacking. Two things that anybody may produce it does not cope with, so they are
 done here: records that decompress to more than fits in memory, and headers whose names are not UTF-8.
+
+A batch with a wrong checksum was damaged on the way, and is asked for again. One whose checksum is right, and that
+cannot be unpacked all the same, never will be: it is stepped over, and one record stands for what is lost of it.
 """
 
 from __future__ import annotations
 
+import logging
 import struct
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
@@ -17,6 +21,8 @@ from aiokafka.record.legacy_records import LegacyRecordBatch
 from forebay.errors import RecordsUnreadable
 from forebay.kafka.records import LATEST_TIMESTAMP, NAME_ERRORS, Record
 from forebay.kafka.wire.compression import CannotDecompress, decompress
+
+log = logging.getLogger(__name__)
 
 _LOG_OVERHEAD = struct.Struct(">qi")
 _MAGIC_PLACE = 16
@@ -78,7 +84,7 @@ class Fetched:
         """Add records to a list until it holds ``limit``.
 
         Raises:
-            RecordsUnreadable: the next batch is corrupt, or cannot be decompressed.
+            RecordsUnreadable: the next batch is damaged; asked for again, it may not be.
         """
         for record in self._records:
             into.append(record)
@@ -115,12 +121,19 @@ class Fetched:
                 try:
                     batch = _without_compression(batch, header, decompress(codec, batch[_HEADER.size :]))
                 except CannotDecompress as error:
-                    raise self._unreadable(str(error)) from error
+                    yield from self._step_over(header.last_offset, header.max_timestamp, str(error))
+                    return
+                except MemoryError as error:
+                    raise self._unreadable("there is no memory to decompress them") from error
                 reader = DefaultRecordBatch(batch)
             try:
                 yield from self._convert(reader)
             except (UnicodeDecodeError, CorruptRecordException):
-                yield from self._skip(self._read(batch, header))
+                try:
+                    yield from self._skip(self._read(batch, header))
+                except (IndexError, ValueError):
+                    reason = "a record of their batch does not end where it says"
+                    yield from self._step_over(header.last_offset, header.max_timestamp, reason)
         self.position = max(self.position, header.last_offset + 1)  # compaction may have taken its last records
 
     def _convert(self, reader: Any) -> Iterator[Record]:
@@ -140,12 +153,23 @@ class Fetched:
                 self.position = record.offset + 1
                 yield record
 
+    def _step_over(self, last: int, timestamp: int, reason: str) -> Iterator[Record]:
+        """Go on after the last record of a batch that can never be read; return a record that says why."""
+        offset = self.position
+        if last < offset:
+            return
+        self.position = last + 1
+        place = f"{self._topic}/{self._partition} from offset {offset} to {last}"
+        reason = f"the records of {place} cannot be read, and never will be: {reason}"
+        log.error("%s; they are stepped over", reason)
+        yield Record(self._topic, self._partition, offset, _within_range(timestamp), None, None, (), reason)
+
     def _legacy(self, batch: bytes) -> Iterator[Record]:
         """Unpack what was written in a format of before Kafka 0.11, which compacted topics may still hold."""
         reader = LegacyRecordBatch(batch, batch[_MAGIC_PLACE])
+        if not reader.validate_crc():
+            raise self._unreadable("the checksum of the batch is wrong: it is corrupt")
         try:
-            if not reader.validate_crc():
-                raise CorruptRecordException("its checksum is wrong")
             for message in reader:
                 if message.offset >= self.position:
                     self.position = message.offset + 1
@@ -153,7 +177,8 @@ class Fetched:
                     place = (self._topic, self._partition, message.offset)
                     yield Record(*place, timestamp, message.key, message.value, ())
         except Exception as error:  # a codec's own errors, besides those of aiokafka
-            raise self._unreadable(f"{error or type(error).__name__}") from error
+            last, _ = _LOG_OVERHEAD.unpack_from(batch)
+            yield from self._step_over(last, 0, str(error) or type(error).__name__)
 
     def _leaves_out(self, header: _Header, reader: Any) -> bool:
         """Whether no record of a batch is to be returned: it marks the end of a transaction, or was aborted."""
@@ -167,24 +192,26 @@ class Fetched:
         return bool(header.attributes & _TRANSACTIONAL) and header.producer_id in self._aborting
 
     def _read(self, batch: bytes, header: _Header) -> Iterator[Record]:
-        """Unpack the records of a batch of which aiokafka refuses one."""
+        """Unpack the records of a batch of which aiokafka refuses one.
+
+        Raises:
+            IndexError: one does not end where it says.
+            ValueError: likewise.
+        """
         position = _HEADER.size
-        try:
-            for _ in range(header.records):
-                size, position = _varint(batch, position)
-                record = _record(batch[position : position + size])
-                position += size
-                timestamp = header.first_timestamp + record.timestamp
-                if header.attributes & _LOG_APPEND_TIME:
-                    timestamp = header.max_timestamp
-                yield record._replace(
-                    topic=self._topic,
-                    partition=self._partition,
-                    offset=header.base_offset + record.offset,
-                    timestamp=_within_range(timestamp),
-                )
-        except (IndexError, ValueError) as error:
-            raise self._unreadable("a record of the batch does not end where it says: it is corrupt") from error
+        for _ in range(header.records):
+            size, position = _varint(batch, position)
+            record = _record(batch[position : position + size])
+            position += size
+            timestamp = header.first_timestamp + record.timestamp
+            if header.attributes & _LOG_APPEND_TIME:
+                timestamp = header.max_timestamp
+            yield record._replace(
+                topic=self._topic,
+                partition=self._partition,
+                offset=header.base_offset + record.offset,
+                timestamp=_within_range(timestamp),
+            )
 
     def _unreadable(self, reason: str) -> RecordsUnreadable:
         return RecordsUnreadable(self._topic, self._partition, self.position, reason)

@@ -33,7 +33,8 @@ def decompress(codec: int, data: bytes) -> bytes:
         data: the compressed records.
 
     Raises:
-        CannotDecompress: there is no such codec, or the data are not its own.
+        CannotDecompress: there is no such codec, the data are not its own, or they are too many: that never changes.
+        MemoryError: there is no memory for it at present.
     """
     if codec not in _CODECS:
         raise CannotDecompress(f"they are compressed with codec {codec}, which is not known here")
@@ -42,6 +43,8 @@ def decompress(codec: int, data: bytes) -> bytes:
         return function(data)
     except _TooMuch:
         raise CannotDecompress(f"they decompress with {name} to more than {MOST_BYTES} bytes") from None
+    except MemoryError:
+        raise
     except Exception as error:  # each library has errors of its own, cramjam one that derives from Exception alone
         raise CannotDecompress(f"they cannot be decompressed with {name}: {error}") from error
 
