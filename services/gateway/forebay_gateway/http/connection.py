@@ -25,8 +25,14 @@ LINGER_SECONDS = 2.0
 """Seconds that a client has to read the last response while it is still sending: a connection that is closed at once is
 reset, and the response lost."""
 
+READER_SECONDS = 75.0
+"""Seconds in which a client reads nothing of a response that is being sent."""
+
 STOP_SECONDS = 0.5
-"""Seconds that anything may take which a client does, once the server stops."""
+"""Seconds that anything may take which a client does, once the server stops; except reading."""
+
+STOP_READER_SECONDS = 5.0
+"""As `READER_SECONDS`, once the server stops."""
 
 READ_AHEAD = 1
 """Requests that may wait behind the one that is being answered; with as many, nothing further is read."""
@@ -93,7 +99,7 @@ class Connection(asyncio.Protocol):
         self._closing = False
         self._paused = False
         self._writable = True
-        self._seen: tuple[WaitingFor | None, int] = (None, 0)
+        self._seen: tuple[WaitingFor | None, int, int] = (None, 0, 0)
         self._since = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -179,7 +185,8 @@ class Connection(asyncio.Protocol):
     def look(self, now: float) -> None:
         """End what takes too long; ``now`` is an instant of a monotonic clock, in seconds."""
         waiting = self._waiting_for()
-        seen = (waiting, self._parser.heads)
+        unsent = self._transport.get_write_buffer_size() if waiting is WaitingFor.READER else 0
+        seen = (waiting, self._parser.heads, unsent)
         if seen != self._seen:
             self._seen, self._since = seen, now
         elif waiting is not None and now - self._since >= self._bound(waiting):
@@ -236,8 +243,9 @@ class Connection(asyncio.Protocol):
 
     def _waiting_for(self) -> WaitingFor | None:
         """Say what is waited for; None while the application is at work, which has bounds of its own."""
+        is_sending = self._transport.get_write_buffer_size() > 0
         if self._closing:
-            return WaitingFor.END
+            return WaitingFor.READER if is_sending else WaitingFor.END
         if self._queue and not self._writable and self._is_at_rest():
             return WaitingFor.READER
         if not self._paused:
@@ -245,7 +253,9 @@ class Connection(asyncio.Protocol):
                 return WaitingFor.BODY
             if self._parser.in_head and not self._parser.ended:
                 return WaitingFor.HEAD
-        return None if self._queue else WaitingFor.REQUEST
+        if self._queue:
+            return None
+        return WaitingFor.READER if is_sending else WaitingFor.REQUEST
 
     def _bound(self, waiting: WaitingFor) -> float:
         limits = self._shared.limits
@@ -253,10 +263,12 @@ class Connection(asyncio.Protocol):
             WaitingFor.REQUEST: IDLE_SECONDS,
             WaitingFor.HEAD: limits.head,
             WaitingFor.BODY: limits.body,
-            WaitingFor.READER: IDLE_SECONDS,
+            WaitingFor.READER: READER_SECONDS,
             WaitingFor.END: LINGER_SECONDS,
         }
-        return min(bounds[waiting], STOP_SECONDS) if self._shared.stopping else bounds[waiting]
+        if not self._shared.stopping:
+            return bounds[waiting]
+        return min(bounds[waiting], STOP_READER_SECONDS if waiting is WaitingFor.READER else STOP_SECONDS)
 
     def _expire(self, waiting: WaitingFor) -> None:
         if waiting not in (WaitingFor.HEAD, WaitingFor.BODY):

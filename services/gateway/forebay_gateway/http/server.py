@@ -18,6 +18,10 @@ from forebay_gateway.http.request import Application
 BACKLOG = 2048
 """Connections that may wait to be taken."""
 
+MAX_UNSENT_BYTES = 128 * 1024
+"""Bytes of a response that the kernel holds beyond those that the client has room for. It would hold megabytes, and
+take none for a while: a client that reads slowly could not be told from one that reads nothing."""
+
 LAST_ANSWERS = 1.0
 """Seconds that answers have to reach their clients at the end, before connections are cut."""
 
@@ -39,7 +43,9 @@ def listen(name: str, host: str, port: int) -> socket.socket:
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, MAX_UNSENT_BYTES)  # connections inherit it
+        return listener
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
         ours = error.errno != errno.EADDRNOTAVAIL and not isinstance(error, socket.gaierror)
@@ -55,6 +61,11 @@ class Server:
         self._shared = Shared(app, limits)
         self._listener = listener
         self._server: asyncio.Server | None = None
+
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return len(self._shared.connections)
 
     async def start(self) -> None:
         """Take connections."""
