@@ -270,6 +270,38 @@ def test_a_default_is_the_value_that_was_declared(case: Case, place: str, from_f
     assert exactly(response(holder, holder(value))) == exactly({"it": answered})
 
 
+@dataclass(frozen=True)
+class Stamped:
+    at: UUID = field(default_factory=lambda: IDENTITY)
+
+
+@dataclass(frozen=True)
+class Labelled:
+    labels: list[str] = field(default_factory=lambda: ["a"])
+    at: UUID = field(default_factory=lambda: IDENTITY)
+
+
+@pytest.mark.parametrize(
+    ("kind", "default", "given", "other"),
+    [
+        (list[Size] | Size, Size.SMALL, ["large"], [Size.LARGE]),
+        (dict[str, Size] | Size | None, Size.SMALL, {"k": "large"}, {"k": Size.LARGE}),
+        (list[Point] | Point | None, Point(1.0), [{"x": 2}], [Point(2.0)]),
+        (list[Point] | Point | None, None, [{"x": 2}], [Point(2.0)]),
+        (list[Tree] | Tree, Tree(1), [{"value": 2, "children": [{"value": 3}]}], [Tree(2, (Tree(3),))]),
+        (list[Stamped] | Labelled, Labelled(), [{}], [Stamped()]),
+        (list[Labelled | Size] | Size, Size.LARGE, [{}, "small"], [Labelled(), Size.SMALL]),
+    ],
+    ids=str,
+)
+def test_a_type_may_stand_in_another_branch_than_its_default(kind: Any, default: Any, given: Any, other: Any) -> None:
+    fields: list[Any] = [("first", kind, default), ("second", kind, default)]
+    holder = make_dataclass("Holder", fields, frozen=True)
+    assert request(holder, {}) == holder()
+    assert request(holder, {"first": given, "second": given}) == holder(other, other)
+    assert request(holder, response(holder, holder(other))) == holder(other)
+
+
 def test_every_row_of_the_table_in_the_documentation_is_tried() -> None:
     _, _, table = DOCS.read_text().partition("| Python | Avro | JSON in | JSON out |\n")
     rows = re.findall(r"^\| ((?:[^|\\]|\\\|)+?) \|", table.partition("\n\n")[0], re.MULTILINE)

@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal
 
 from forebay.app import structures, values
 from forebay.app.avro_types import SCALARS, Derived, JsonKind, decimal_type
+from forebay.app.definitions import define_at_first_use
 from forebay.app.enums import derive_enum, is_avro_name
 from forebay.app.refusals import NAME_RULE, Underivable, refuse, shorten, show_type
 from forebay.app.values import Mismatch, ToAvro
@@ -37,7 +38,7 @@ def derive_schema(dataclass_type: type, app: str) -> tuple[Schema, ToAvro]:
         Underivable: a type in it cannot go to Avro and back.
     """
     derived = _Derivation(app.replace("-", "_")).record(dataclass_type, dataclass_type.__name__)
-    return Schema(json.dumps(derived.schema), fill_defaults=False), derived.to_avro
+    return Schema(json.dumps(define_at_first_use(derived.schema)), fill_defaults=False), derived.to_avro
 
 
 class _Derivation:
