@@ -6,6 +6,11 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
+# Dependencies of which more is used than they document, and an environment with their newest releases.
+FENCED := aiokafka httptools
+COMPAT := .venv-compat
+COMPAT_PIP := $(COMPAT)/bin/python -m pip --quiet --disable-pip-version-check
+
 # A pipe fails with the first of its commands that does.
 SHELL := bash
 .SHELLFLAGS := -o pipefail -c
@@ -18,12 +23,13 @@ PROGRESS = awk -v total="$$(grep -c '^[^ \#]*==' constraints.txt)" -v terminal="
     END { if (terminal) printf "\r\033[K" > "/dev/stderr" }'
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench lock clean
+.PHONY: help demo test check compat bench lock clean
 
 help:
 	@echo "make demo     real answers through a real Kafka, until Ctrl-C   (ONCE=1: stop after the answers)"
 	@echo "make test     check, then every test                            (ARGS='-k gateway': what pytest takes)"
 	@echo "make check    format, lint, types and who imports whom"
+	@echo "make compat   what is used of dependencies beyond their documents, against their newest releases"
 	@echo "make bench    Forebay beside what people write by hand          (ARGS=--help: what it takes)"
 	@echo "make lock     write constraints.txt from pyproject.toml         (UPGRADE=1: newest versions of all)"
 	@echo "make clean    remove .venv and caches; a broker's data in .forebay stays"
@@ -42,6 +48,15 @@ check: $(READY)
 	@$(BIN)/python -m mypy
 	@$(BIN)/lint-imports --no-logo
 
+# An environment of its own, where the newest releases stand in place of the locked ones, whatever bounds pyproject.toml has.
+compat: $(BIN)/python
+	@rm -rf $(COMPAT) && $(PYTHON) -m venv $(COMPAT)
+	@$(COMPAT_PIP) install --require-hashes --only-binary :all: --requirement constraints.txt
+	@$(COMPAT_PIP) install --no-index --no-build-isolation --no-deps --editable .
+	@$(COMPAT_PIP) install --upgrade --no-deps $(FENCED)
+	@$(COMPAT)/bin/python -m pip list --disable-pip-version-check --format freeze | grep $(FENCED:%=-e '^%==')
+	@$(COMPAT)/bin/python -m pytest -m compat $(ARGS)
+
 bench: $(READY)
 	@trap : INT; $(BIN)/python -m benchmarks $(ARGS); status=$$?; [ $$status -eq 130 ] || exit $$status
 
@@ -51,7 +66,7 @@ lock: $(BIN)/uv
 	    --extra dev $(if $(UPGRADE),--upgrade) --output-file constraints.txt pyproject.toml
 
 clean:
-	@rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) $(COMPAT) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Wheels only: a build from source would fetch whatever tools it names, in any version.

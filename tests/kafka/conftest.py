@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,13 @@ from forebay.kafka import Admin, Link
 from forebay.settings import Settings, load_settings
 from tests.support.brokers import Kafka
 from tests.support.waiting import until
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is here: all of it rests on parts of aiokafka that are not documented."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            item.add_marker(pytest.mark.compat)
 
 
 @pytest.fixture
