@@ -27,6 +27,7 @@
     │   ├── UnreadableBody        the body does not fit its schema
     │   ├── UnusableJob           a job that decodes, but says what no job can
     │   └── UnusableRecord        a record of the catalog names what cannot be served
+    ├── SlotsHeld                 handlers that do not end leave no slot to a tier
     ├── InvalidSchema             a schema that is not Avro
     ├── PayloadMalformed          a request's body that is not JSON
     ├── PayloadInvalid            a request's body that does not fit the operation's schema
@@ -206,6 +207,20 @@ class UnusableJob(CodecError):
 
 class UnusableRecord(CodecError):
     """A record of the catalog is an operation, but one that cannot be served; the message names the field."""
+
+
+class SlotsHeld(ForebayError):
+    """Handlers that do not end, although their jobs' deadlines have passed, leave no slot to a tier.
+
+    Attributes:
+        held: how many slots they hold.
+        tiers: to which none is left.
+    """
+
+    def __init__(self, reason: str, held: int, tiers: list[str], seconds: float) -> None:
+        super().__init__(f"{reason} since {seconds:g} s: let handlers return soon after their deadline (job.cancelled)")
+        self.held = held
+        self.tiers = tiers
 
 
 class InvalidSchema(ForebayError):

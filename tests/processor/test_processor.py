@@ -7,8 +7,10 @@ import uuid
 
 import pytest
 
+from forebay.errors import SlotsHeld
 from forebay.kafka import Record, Start
 from forebay.messages import decode_reply, encode_job
+from forebay_processor import held
 from forebay_processor import processor as processor_module
 from forebay_processor.lease import Ending, Lease
 from forebay_schemas import topics as topic_names
@@ -104,6 +106,53 @@ async def test_a_thread_that_outlives_its_deadline_keeps_its_slot_and_says_so(
     await turns()
     assert running.chain.scheduler.free == SLOTS
     assert running.chain.gauge("forebay_worker_slots_overdue") == 0
+
+
+@pytest.mark.parametrize(("operation", "tier"), [("in_thread", "standard"), ("deaf", "interactive")])
+async def test_a_processor_ends_once_handlers_that_do_not_end_have_left_a_tier_without_slots_for_long(
+    running: Running, operation: str, tier: str
+) -> None:
+    processor, fatal = running.chain.processor, running.chain.fatal
+    for _ in range(2):  # the tier has one slot, and one more is free for all
+        await running.fetch(operation, tier, deadline=int(running.now * 1000) + 100)
+    await turns()
+    assert processor.trouble is None
+    running.now += 1
+    processor.expire()
+    await turns()
+    processor.expire()
+    assert processor.trouble is not None
+    assert processor.trouble.startswith("2 of 4 slots are held by handlers that do not end")
+    assert processor.trouble.endswith(f"none is left to tier {tier}")
+    running.now += held.END_AFTER
+    processor.expire()
+    assert fatal.error is None
+    running.now += 1
+    processor.expire()
+    assert isinstance(fatal.error, SlotsHeld)
+    assert (fatal.error.held, fatal.error.tiers) == (2, [tier])
+    for deaf in running.chain.script.held.values():
+        deaf.set_result(b"")
+    await turns()
+
+
+async def test_a_tier_that_has_a_slot_again_is_no_reason_to_end(running: Running) -> None:
+    processor = running.chain.processor
+    for _ in range(2):
+        await running.fetch("in_thread", "standard", deadline=int(running.now * 1000) + 100)
+    await turns()
+    running.now += 1
+    processor.expire()
+    await turns()
+    processor.expire()
+    assert processor.trouble is not None
+    thread = running.chain.calls.threads.pop()
+    thread.future.set_result(thread.function())
+    await turns()
+    running.now += 2 * held.END_AFTER
+    processor.expire()
+    assert processor.trouble is None
+    assert running.chain.fatal.error is None
 
 
 async def test_a_job_that_is_stopped_at_its_deadline_leaves_a_line(

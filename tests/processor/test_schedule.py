@@ -238,3 +238,22 @@ def test_an_expired_job_takes_no_slot() -> None:
     scheduler.offer(a_job("standard", deadline=10))
     assert len(scheduler.expired(10)) == 1
     assert scheduler.free == 3
+
+
+@given(slots=st.integers(3, 20), held=st.fixed_dictionaries({tier: st.integers(0, 8) for tier in TIERS}))
+def test_a_tier_is_blocked_by_what_is_held_where_it_could_start_nothing(slots: int, held: dict[str, int]) -> None:
+    scheduler = a_scheduler(slots)
+    for tier, count in held.items():
+        for _ in range(count):
+            scheduler.offer(a_job(tier))
+            if scheduler.take() is None:
+                scheduler.withdraw(lambda _: True)
+    blocked = scheduler.blocked_by(scheduler.used)
+    for tier in TIERS:
+        scheduler.offer(a_job(tier))
+        started = scheduler.take()
+        assert (started is None) == (tier in blocked)
+        if started is None:
+            scheduler.withdraw(lambda _: True)
+        else:
+            scheduler.release(tier)

@@ -18,6 +18,7 @@ from opentelemetry.trace import Span
 
 from forebay.deadlines import Deadlines
 from forebay_processor.fatal import Fatal
+from forebay_processor.held import HeldSlots
 from forebay_processor.lease import Lease, LeaseError, Partition
 from forebay_processor.metrics import Metrics
 from forebay_processor.outcome import crashed, expired
@@ -81,11 +82,17 @@ class Processor:
         self._tasks: set[asyncio.Task[None]] = set()
         self._running: dict[Work, asyncio.Task[None]] = {}
         self._overdue: set[Work] = set()
+        self._held = HeldSlots(scheduler, fatal, clock)
         self._cut_off: set[asyncio.Task[None]] = set()
         self._deadlines: Deadlines[Work] = Deadlines(TICK, clock())
         self._accepting = True
         self._moved = asyncio.Event()
         metrics.watch(scheduler)
+
+    @property
+    def trouble(self) -> str | None:
+        """Why jobs of some tier cannot be run at present; None while they can."""
+        return self._held.trouble
 
     def room(self, tier: str) -> int:
         """Return how many more jobs of a tier are wanted."""
@@ -141,7 +148,9 @@ class Processor:
             task = self._running.get(work)
             if task is not None:
                 self._overdue.add(work)
+                self._held.hold(work)
                 task.cancel()
+        self._held.check()
         self.pump()
 
     def stop_accepting(self) -> None:
@@ -266,6 +275,7 @@ class Processor:
         self._release(work)
 
     def _release(self, work: Work) -> None:
+        self._held.release(work)
         self._scheduler.release(work.tier)
         if self._scheduler.waiting:
             self.pump()

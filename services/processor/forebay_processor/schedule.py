@@ -33,6 +33,9 @@ class Scheduler:
         reserved: how many of the slots each tier keeps, the most urgent tier first.
         backlog: how many jobs of a tier may wait here; the others wait in the topic.
         backlog_bytes: how many bytes of payload may wait here, of all tiers together.
+
+    Attributes:
+        slots: how many jobs run at once.
     """
 
     def __init__(self, slots: int, reserved: Mapping[str, int], *, backlog: int, backlog_bytes: int) -> None:
@@ -40,6 +43,7 @@ class Scheduler:
         self._reserved = dict(reserved)
         self._used = dict.fromkeys(reserved, 0)
         self._kept = sum(reserved.values())  # reserved slots that their tiers do not use at present
+        self.slots = slots
         self._free = slots
         self._backlog = backlog
         self._bytes_left = backlog_bytes
@@ -95,6 +99,12 @@ class Scheduler:
         self._free += 1
         if self._used[tier] < self._reserved[tier]:
             self._kept += 1
+
+    def blocked_by(self, held: Mapping[str, int]) -> list[str]:
+        """Return the tiers that could start no job if no other slots were taken than ``held``, by tier."""
+        free = self.slots - sum(held.values())
+        kept = sum(max(0, reserved - held.get(tier, 0)) for tier, reserved in self._reserved.items())
+        return [tier for tier, reserved in self._reserved.items() if held.get(tier, 0) >= reserved and free <= kept]
 
     def withdraw(self, belongs: Callable[[Work], bool]) -> list[Work]:
         """Take out every waiting job for which ``belongs`` says so: it is not ours to run any more."""

@@ -138,7 +138,7 @@ async def serve(
         stack.push_async_callback(_stop, fetchers)
         await asyncio.gather(*(fetcher.start() for fetcher in fetchers))
         if admin_port is not None:
-            not_ready = partial(_not_ready, stop, catalog, fetchers)
+            not_ready = partial(_not_ready, stop, catalog, processor, fetchers)
             stack.enter_context(serving_admin(settings.admin_host, admin_port, metrics.registry, not_ready))
         ready = f"{processor_id} runs {', '.join(app.operations)} in {settings.slots} slots"
         background = [
@@ -164,13 +164,15 @@ async def serve(
         raise fatal.error
 
 
-def _not_ready(stop: asyncio.Event, catalog: Catalog, fetchers: list[Fetcher]) -> str | None:
-    """Say what keeps the processor from reading what it should; None while nothing does."""
+def _not_ready(stop: asyncio.Event, catalog: Catalog, processor: Processor, fetchers: list[Fetcher]) -> str | None:
+    """Say what keeps the processor from reading or running what it should; None while nothing does."""
     if stop.is_set():
         return "the processor is stopping"
     troubles = [f"{fetcher.name}: {fetcher.trouble}" for fetcher in fetchers if fetcher.trouble]
     if catalog.trouble is not None:
         troubles.append(f"catalog: {catalog.trouble}")
+    if processor.trouble is not None:
+        troubles.append(processor.trouble)
     return "; ".join(troubles) or None
 
 
