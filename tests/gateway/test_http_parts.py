@@ -27,6 +27,9 @@ from forebay_gateway.response import Response
         (b"v1/a", None),
         (b"ftp://h/v1/a", None),
         (b"/v1/a#b", None),
+        (b"http://", None),
+        (b"http:///v1/a", None),
+        (b"https://?/v1/a", None),
         (b"", None),
     ],
 )

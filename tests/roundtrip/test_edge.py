@@ -148,8 +148,12 @@ async def test_a_head_of_nearly_64_kib_is_served(port: int) -> None:
 
 @pytest.mark.parametrize(
     "tail",
-    [[b"0\r\nX: ", *[b"y" * 20_000] * 10], [b"1;x=", *[b"y" * 20_000] * 10]],
-    ids=["trailers", "chunk extension"],
+    [
+        [b"0\r\nX: ", *[b"y" * 20_000] * 10],
+        [b"0\r\n" + b"X: y\r\n" * 15_000 + b"\r\n"],
+        [b"1;x=", *[b"y" * 20_000] * 10],
+    ],
+    ids=["a trailer", "trailers", "chunk extension"],
 )
 async def test_what_surrounds_a_body_is_bounded_too(port: int, tail: list[bytes]) -> None:
     assert (await ask(port, ON_LOOP + CHUNKED, *tail)).status == 431
@@ -312,11 +316,11 @@ TUNNELS = [b"x:80", b"http://x", b"http://x/v1/on_loop", b"https://x:443/v1/on_l
     "sent",
     [
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         b"BREW /v1/on_loop HTTP/1.1\r\nHost: x\r\n\r\n",
         b"post /v1/on_loop HTTP/1.1\r\nHost: x\r\n\r\n",
         b"POST on_loop HTTP/1.1\r\nHost: x\r\n\r\n",
         b"POST /v1/on loop HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"POST http:///v1/on_loop HTTP/1.1\r\nHost: x\r\n\r\n",
         b"POST /v1/on_loop#x HTTP/1.1\r\nHost: x\r\n\r\n",
         b"POST ftp://x/v1/on_loop HTTP/1.1\r\nHost: x\r\n\r\n",
         b"POST /v1/\xc3\xa9 HTTP/1.1\r\nHost: x\r\n\r\n",
@@ -336,10 +340,21 @@ async def test_what_is_malformed_is_400_as_a_problem(port: int, sent: bytes) -> 
     assert (response.status, response.problem, response.fields["connection"]) == (400, "malformed", "close")
 
 
-@pytest.mark.parametrize("version", [b"HTTP/2.0", b"HTTP/0.9"])
-async def test_other_versions_are_505(port: int, version: bytes) -> None:
-    response = await ask(port, b"POST /v1/on_loop " + version + b"\r\nHost: x\r\n\r\n")
-    assert (response.status, response.problem) == (505, "unsupported-version")
+@pytest.mark.parametrize(
+    "sent",
+    [
+        *(
+            b"POST /v1/on_loop HTTP/%b\r\nHost: x\r\n\r\n" % version
+            for version in (b"2.0", b"0.9", b"1.2", b"3.0", b"3")
+        ),
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x12\x04",
+        b"POST /v1/on_loop\r\n\r\n",
+    ],
+    ids=lambda sent: repr(sent[:40]),
+)
+async def test_other_versions_are_505(port: int, sent: bytes) -> None:
+    response = await ask(port, sent)
+    assert (response.status, response.problem, response.fields["connection"]) == (505, "unsupported-version", "close")
 
 
 async def test_a_mistake_behind_a_request_is_answered_behind_it(port: int) -> None:

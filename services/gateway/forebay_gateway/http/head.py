@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from forebay_gateway import problems
 from forebay_gateway.problems import HttpProblem
 
+VERSIONS = ("1.1", "1.0")
+"""Versions of HTTP that are spoken here."""
+
 SINGLETONS = frozenset(
     {
         b"authorization",
@@ -36,7 +39,9 @@ def path_of(target: bytes) -> str | None:
         scheme, separator, rest = path.partition(b"://")
         if not separator or scheme.lower() not in (b"http", b"https"):
             return None
-        _, _, path = rest.partition(b"/")
+        authority, _, path = rest.partition(b"/")
+        if not authority:
+            return None
         path = b"/" + path
     return path.decode("latin-1")
 
@@ -52,7 +57,7 @@ def find_fault(
         fields: by name in lower case.
         repeated: a field of `SINGLETONS` that came more than once.
     """
-    if version not in ("1.1", "1.0"):
+    if version not in VERSIONS:
         return problems.unsupported_version(version)
     if path is None:
         return problems.malformed("the target is no path: an operation is called at /v1/<operation>")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import httptools
 
 from forebay_gateway import problems
-from forebay_gateway.http.head import SINGLETONS, find_fault, path_of, without_upgrade
+from forebay_gateway.http.head import SINGLETONS, VERSIONS, find_fault, path_of, without_upgrade
 from forebay_gateway.http.request import Channel, Request
 from forebay_gateway.problems import HttpProblem
 
@@ -16,6 +16,9 @@ log = logging.getLogger(__name__)
 
 MAX_HEAD_BYTES = 64 * 1024
 """Bytes of a request's head, and of what a body may have between two pieces of content: trailers, chunk extensions."""
+
+_NO_VERSION = "0.0"
+"""What llhttp says before it has read one."""
 
 
 class RequestParser:
@@ -42,7 +45,7 @@ class RequestParser:
         self._fields: dict[bytes, bytes] = {}
         self._repeated: bytes | None = None
         self._may_be_too_large = False
-        self._head_bytes = 0  # of a head that comes in pieces
+        self._head_bytes = 0  # of a head that comes in pieces, then of the trailers
         self.in_head = False
         self.receiving: Request | None = None
         self.heads = 0
@@ -95,9 +98,17 @@ class RequestParser:
                 log.error("a request could not be taken in", exc_info=error)
                 return problems.internal_error()
             except httptools.HttpParserError as error:
-                return problems.malformed(f"this is not HTTP: {error}")
+                return self._name_mistake(error)
             else:
                 return None
+
+    def _name_mistake(self, error: httptools.HttpParserError) -> HttpProblem:
+        version = self._parser.get_http_version()
+        if version not in (*VERSIONS, _NO_VERSION):
+            return problems.unsupported_version(version)
+        if isinstance(error, httptools.HttpParserInvalidMethodError):
+            return problems.malformed("this is not HTTP, or its method is none that is known here")
+        return problems.malformed(f"this is not HTTP: {error}")
 
     # The names are those by which httptools finds what it calls.
 
@@ -117,9 +128,7 @@ class RequestParser:
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a field: of the head, or a trailer, which never changes the head."""
         if self.receiving is not None:
-            if name.lower() == b"connection":  # llhttp would heed it
-                self.receiving.closes = True
-                self.receiving.fail(problems.malformed("the field connection is a trailer"))
+            self._check_trailer(self.receiving, name, value)
             return
         name = name.lower()
         if name in self._fields:
@@ -131,6 +140,7 @@ class RequestParser:
     def on_headers_complete(self) -> None:
         """Hand the request over."""
         self.in_head = False
+        self._head_bytes = 0
         if self.ended:
             return
         method = self._parser.get_method()
@@ -166,5 +176,21 @@ class RequestParser:
             if request.closes:
                 self.ended = True
 
+    def _check_trailer(self, request: Request, name: bytes, value: bytes) -> None:
+        self._head_bytes += _size(name, value)
+        problem = None
+        if name.lower() == b"connection":  # llhttp would heed it
+            problem = problems.malformed("the field connection is a trailer")
+        elif self._head_bytes > MAX_HEAD_BYTES:
+            problem = problems.head_too_large(MAX_HEAD_BYTES)
+        if problem is not None:
+            request.closes = True
+            request.fail(problem)
+
     def _head_size(self) -> int:
-        return len(self._target) + sum(len(name) + len(value) + 4 for name, value in self._fields.items())
+        return len(self._target) + sum(_size(*field) for field in self._fields.items())
+
+
+def _size(name: bytes, value: bytes) -> int:
+    """Return how many bytes a field takes."""
+    return len(name) + len(value) + len(b": \r\n")
