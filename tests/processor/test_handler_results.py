@@ -130,6 +130,8 @@ class Order:
     def __post_init__(self) -> None:
         if len(self.sizes) > 2:
             raise ValueError("two sizes at most")
+        if self.mode == "slow" and self.sizes:
+            raise ValueError("" if len(self.sizes) == 1 else "slow - at `$.sizes` twice")
 
 
 @pytest.mark.parametrize(
@@ -138,6 +140,8 @@ class Order:
         ({"mode": "odd", "sizes": []}, "mode: Invalid enum value 'odd'"),
         ({"mode": "fast", "sizes": [{"width": "3"}]}, "sizes[0].width: Expected `int`, got `str`"),
         ({"mode": "fast", "sizes": [{"width": 1}] * 3}, "two sizes at most"),
+        ({"mode": "slow", "sizes": [{"width": 1}]}, "ValueError"),
+        ({"mode": "slow", "sizes": [{"width": 1}] * 2}, "slow - at `$.sizes` twice"),
     ],
 )
 def test_a_value_that_the_type_refuses_is_the_callers_mistake(value: Any, detail: str) -> None:

@@ -141,6 +141,23 @@ async def test_a_head_beyond_64_kib_is_431(port: int, head: list[bytes]) -> None
     assert (response.status, response.problem) == (431, "head-too-large")
 
 
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"POST /v1/%b HTTP/1.1\r\nHost: x\r\n\r\n", 404),
+        (ON_LOOP + b"Content-Encoding: %b\r\n\r\n", 415),
+        (ON_LOOP.removesuffix(JSON) + b"Content-Type: %b\r\n\r\n", 415),
+        (ON_LOOP + b"Expect: %b\r\n\r\n", 417),
+        (ON_LOOP + b"Transfer-Encoding: %b\r\n\r\n", 501),
+    ],
+    ids=lambda value: str(value) if isinstance(value, int) else "",
+)
+async def test_a_refusal_repeats_little_of_the_request(port: int, request_: bytes, status: int) -> None:
+    response = await ask(port, request_ % (b"x" * 60_000))
+    assert response.status == status
+    assert len(response.body) < 1000
+
+
 async def test_a_head_of_nearly_64_kib_is_served(port: int) -> None:
     response = await ask(port, ON_LOOP + b"X: " + b"y" * 60_000 + b"\r\n" + SIZED + TASK)
     assert response.status == 200

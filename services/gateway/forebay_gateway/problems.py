@@ -16,6 +16,8 @@ RawHeaders = list[tuple[bytes, bytes]]
 MEDIA_TYPE = b"application/problem+json"
 _TYPE_PREFIX = "urn:forebay:problem:"
 _SAFE = "!$&'()*+,;=:@/"  # beside letters, digits and -._~, what the name of a URN may have
+_LONGEST_ECHO = 200
+"""Characters of what the client sent that it is told again."""
 
 
 class HttpProblem(ForebayError):
@@ -96,7 +98,10 @@ def head_too_large(max_size: int) -> HttpProblem:
 def expectation_failed(expected: str) -> HttpProblem:
     """417: the request expects something that nobody here does."""
     return HttpProblem(
-        417, "expectation-failed", "The expectation cannot be met", f"100-continue can be expected, not {expected}"
+        417,
+        "expectation-failed",
+        "The expectation cannot be met",
+        f"100-continue can be expected, not {_shorten(expected)}",
     )
 
 
@@ -113,7 +118,7 @@ def unsupported_transfer_coding(coding: str) -> HttpProblem:
         501,
         "unsupported-transfer-coding",
         "The transfer coding is not supported",
-        f"a body comes with Content-Length or as chunked, not as {coding}",
+        f"a body comes with Content-Length or as chunked, not as {_shorten(coding)}",
     )
 
 
@@ -123,19 +128,21 @@ def unsupported_content_coding(coding: str) -> HttpProblem:
         415,
         "unsupported-content-coding",
         "The content coding is not supported",
-        f"the body has to come as it is, not as {coding}",
+        f"the body has to come as it is, not as {_shorten(coding)}",
         headers=[(b"accept-encoding", b"identity")],
     )
 
 
 def unknown_operation(path: str) -> HttpProblem:
     """404: nothing is served under this path."""
-    return HttpProblem(404, "unknown-operation", "There is no such operation", f"no operation is served at {path}")
+    return HttpProblem(
+        404, "unknown-operation", "There is no such operation", f"no operation is served at {_shorten(path)}"
+    )
 
 
 def not_found(path: str) -> HttpProblem:
     """404: there is no page under this path."""
-    return HttpProblem(404, "not-found", "There is nothing here", f"nothing is served at {path}")
+    return HttpProblem(404, "not-found", "There is nothing here", f"nothing is served at {_shorten(path)}")
 
 
 def wrong_method(method: str, allowed: str) -> HttpProblem:
@@ -178,7 +185,7 @@ def unsupported_media_type(found: str, accepted: str) -> HttpProblem:
         415,
         "unsupported-media-type",
         "The media type is not supported",
-        f"the operation takes {accepted}, not {found or 'a request without Content-Type'}",
+        f"the operation takes {accepted}, not {_shorten(found) or 'a request without Content-Type'}",
         headers=[(b"accept", accepted.encode())],
     )
 
@@ -223,3 +230,7 @@ def deadline_passed(seconds: float, known: str | None = None) -> HttpProblem:
     """
     fate = known or "the job may still be run"
     return HttpProblem(504, "deadline-passed", "The deadline passed", f"no answer came within {seconds:g} s; {fate}")
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= _LONGEST_ECHO else f"{text[:_LONGEST_ECHO]}…"

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 import traceback
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ from forebay import failures
 from forebay.app import Operation
 from forebay.errors import Problem, Reject, RetryAfter
 from forebay.job import Job
+
+_LOCATED = re.compile(r"(.*) - at `\$\.?(.*)`", re.DOTALL)
+"""How a `msgspec.ValidationError` says where; the text before it may look alike."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +111,9 @@ def invalid_request(error: Exception) -> Failure:
     """
     if not isinstance(error, msgspec.ValidationError):
         return failure_of(error)
-    reason, _, path = str(error).partition(" - at `$")
-    field = path.rstrip("`").removeprefix(".")
+    located = _LOCATED.fullmatch(str(error))
+    reason, field = located.groups() if located else (str(error), "")
+    reason = reason or type(error.__cause__).__name__  # the type's own code may raise an error without a text
     detail = _sendable(f"{field}: {reason}" if field else reason)
     return Failure(Problem(failures.INVALID, "The request does not fit the operation's schema", detail))
 
