@@ -15,6 +15,7 @@ import forebay.kafka.reader
 from forebay.errors import BrokerError, BrokerUnavailable
 from forebay.kafka import Admin, Link, Partition, PinnedConsumer, Producer, Record, Start
 from forebay.kafka.reader import Reader
+from forebay.kafka.wire.batches import Fetched
 from forebay.settings import Settings, load_settings
 from tests.support.brokers import Broker
 from tests.support.waiting import until
@@ -214,6 +215,29 @@ async def test_records_are_read_whatever_their_topic_or_their_producer_compresse
     assert sorted((record.partition, record.value) for record in records) == [
         (partition, b"%d" % number * 1000) for partition in range(2) for number in range(5)
     ]
+
+
+async def test_a_batch_that_was_damaged_is_told_and_the_other_partitions_are_read_on(
+    topic: str, producer: AIOKafkaProducer, reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broker checks what it takes, so the damage is done here: as on the way, or on the broker's disk since."""
+
+    def damaged(name: str, partition: int, offset: int, content: bytes, aborted: Any = ()) -> Fetched:
+        return Fetched(name, partition, offset, content[:-1] + b"!" if partition == 0 else content, aborted)
+
+    await fill(producer, topic, 1, partition=0)
+    monkeypatch.setattr(forebay.kafka.reader, "UNREADABLE_BACK_OFF", 0.2)
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(forebay.kafka.reader, "Fetched", damaged)
+        reader.assign(of(topic, {0: 0, 1: 0}))
+        for number in range(3):
+            await fill(producer, topic, 1, partition=1)
+            assert places(await read(reader, 1)) == [(1, number)]
+        await until(lambda: reader.trouble, BOUND, "the damage is told")
+        assert f"{topic}/0 from offset 0 cannot be read: the checksum of the batch is wrong" in str(reader.trouble)
+        assert reader.positions[topic, 0] == 0, "nothing is skipped"
+    assert places(await read(reader, 1)) == [(0, 0)]
+    assert reader.trouble is None
 
 
 # who comes first
