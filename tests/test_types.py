@@ -30,6 +30,7 @@ DOCS = Path(__file__).parents[1] / "docs" / "writing-apps.md"
 Price = Annotated[Decimal, DecimalMeta(precision=9, scale=2)]
 Count = Annotated[Decimal, DecimalMeta(precision=40)]
 UserId = NewType("UserId", str)
+Cents = NewType("Cents", Decimal)
 IDENTITY = UUID("018f3c5e-7d8a-7b1c-9c44-2f6f0d6a9b11")
 TEHRAN = timezone(timedelta(hours=3, minutes=30))
 
@@ -126,6 +127,7 @@ ROWS: dict[str, list[Case]] = {
         Case(Price, Decimal("4.50"), 4.5, "4.50"),
         Case(Price, Decimal("-9999999.99"), "-9999999.99", "-9999999.99"),
         Case(Price, Decimal("0.00"), 0, "0.00"),
+        Case(Annotated[Cents, DecimalMeta(precision=4, scale=2)], Decimal("0.50"), "0.5", "0.50"),
         Case(Count, Decimal(10**39), "1e39", str(10**39)),
     ],
     "`UUID`": [Case(UUID, IDENTITY, str(IDENTITY).upper(), str(IDENTITY))],

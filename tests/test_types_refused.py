@@ -10,7 +10,19 @@ from dataclasses import InitVar, dataclass, field, make_dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum, Flag, IntEnum, StrEnum
-from typing import Annotated, Any, Generic, Literal, NamedTuple, TypedDict, TypeVar
+from typing import (
+    Annotated,
+    Any,
+    Final,
+    Generic,
+    Literal,
+    LiteralString,
+    NamedTuple,
+    Optional,
+    TypedDict,
+    TypeVar,
+    Union,
+)
 from uuid import UUID
 
 import pytest
@@ -64,6 +76,20 @@ class Digits(NamedTuple):
 @dataclass
 class Page(Generic[T]):
     items: list[T]
+
+
+@dataclass
+class FilledPage(Page[int]):
+    more: bool
+
+
+JsonValue = Union[str, list["JsonValue"]]  # noqa: UP007 - an alias that holds itself
+Dunder = make_dataclass("Dunder", [("__post_init__", int, 3)])
+
+
+@dataclass
+class Json:
+    it: JsonValue
 
 
 @dataclass
@@ -149,6 +175,11 @@ IT = "operation 'handler': field 'it' of Holder: "
         (Literal[1, "a"], "Literal[1, 'a'] is"),
         (Literal[True], "Literal[True] is"),
         (Literal[Size.SMALL], "Literal[<Size.SMALL: 'small'>] is"),
+        (Literal[1, 2**63], "Literal[1, 9223372036854775808] has a number of more than 64 bits"),
+        (Final[int], "Final[int] cannot go to Avro and back; declare int"),
+        (LiteralString, "LiteralString cannot go to Avro and back; declare str"),
+        (None, "its type is None, which says nothing; where the field has the name of its type"),
+        (Optional[None], "write 'from __future__ import annotations', or rename one of them"),  # noqa: UP045 - what Python makes of it
         (Point | Tree, "in JSON Point cannot be told from Tree; declare an optional field for each"),
         (Point | dict[str, float], "in JSON Point cannot be told from dict[str, float]"),
         (bytes | str, "in JSON bytes cannot be told from str"),
@@ -173,6 +204,9 @@ def test_a_type_that_could_not_come_back_is_refused_by_its_field(kind: Any, said
     ("kind", "said"),
     [
         (Page, "field 'items' of Page: ~T cannot go to Avro and back"),
+        (FilledPage, "field 'items' of FilledPage: ~T cannot go to Avro and back; declare a dataclass that gives this"),
+        (Dunder, "field '__post_init__' of Dunder: names with '__'"),
+        (Json, "ForwardRef('JsonValue') cannot go to Avro and back; declare a dataclass, which may hold itself"),
         (Endless, "field 'inner' of Endless: a Endless would hold another"),
         (WithInitVar, "field 'seed' of WithInitVar: an InitVar is no field"),
         (Computed, "field 'y' of Computed: a field(init=False) cannot be given"),

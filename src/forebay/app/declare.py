@@ -171,6 +171,6 @@ def _body(where: str, side: str, hint: Any, media_type: str | None, option: str,
         msgspec.convert(None, hint, builtin_types=READ_BY_AVRO)
     except msgspec.ValidationError:
         pass  # None is no such thing, but what is one can be read
-    except TypeError as error:
+    except Exception as error:  # whatever msgspec says of a type that it does not take
         raise AppError(f"{where}: {hint.__name__} cannot be read from Avro: {error}") from error
     return Body(JSON, hint, schema, to_avro)

@@ -52,11 +52,11 @@ class _Derivation:
 
     def derive(self, hint: Any, where: str) -> Derived:
         """Derive a type; ``where`` is the field that has it, as an error names it."""
-        while isinstance(hint, typing.NewType) or type(hint).__name__ == "TypeAliasType":
-            hint = hint.__supertype__ if isinstance(hint, typing.NewType) else hint.__value__
+        hint = _named_type(hint)
         origin, arguments = typing.get_origin(hint), typing.get_args(hint)
         if origin is Annotated:
-            return decimal_type(arguments[1:], where) if arguments[0] is Decimal else self.derive(arguments[0], where)
+            annotated = _named_type(arguments[0])
+            return decimal_type(arguments[1:], where) if annotated is Decimal else self.derive(annotated, where)
         if origin in (typing.Union, types.UnionType):
             return self._union(hint, arguments, where)
         if origin is Literal:
@@ -106,7 +106,7 @@ class _Derivation:
         is_empty = True
         for field in dataclasses.fields(cls):
             place = f"field '{field.name}' of {cls.__name__}"
-            _check_field(field, place)
+            _check_field(field, hints[field.name], place)
             derived = self.derive(hints[field.name], place)
             is_empty = is_empty and derived.is_empty
             declared, to_avro = self._with_default(derived, field, place)
@@ -200,6 +200,11 @@ class _Derivation:
             raise Underivable(
                 f"{where}: {show_type(hint)} is not of strings alone, or of ints alone; declare an Enum of strings"
             )
+        for choice in given:
+            if isinstance(choice, int) and not values.fits_long(choice):
+                raise Underivable(
+                    f"{where}: {show_type(hint)} has a number of more than 64 bits; declare an Enum of strings"
+                )
         (kind,) = kinds
         schema, _, json_kind = SCALARS[kind]
         derived = Derived(schema, values.one_of(given), frozenset({json_kind}), show_type(hint))
@@ -250,9 +255,23 @@ def _keep_apart(language: str, one: Derived, other: Derived, hint: Any, where: s
         raise Underivable(f"{where}: {show_type(hint)}: {alike}; declare an optional field for each")
 
 
-def _check_field(field: dataclasses.Field[Any], where: str) -> None:
+def _named_type(hint: Any) -> Any:
+    """Return the type that a NewType or an alias is a name for; any other as it is."""
+    while isinstance(hint, typing.NewType) or type(hint).__name__ == "TypeAliasType":
+        hint = hint.__supertype__ if isinstance(hint, typing.NewType) else hint.__value__
+    return hint
+
+
+def _check_field(field: dataclasses.Field[Any], hint: Any, where: str) -> None:
     if not is_avro_name(field.name):
         raise Underivable(f"{where}: a field takes {NAME_RULE}")
+    if field.name.startswith("__") and field.name.endswith("__"):
+        raise Underivable(f"{where}: names with '__' before and after are Python's own; give it another one")
+    if hint is type(None):
+        raise Underivable(
+            f"{where}: its type is None, which says nothing; where the field has the name of its type, as in "
+            f"'date: Optional[date] = None', write 'from __future__ import annotations', or rename one of them"
+        )
     if not field.init:
         raise Underivable(
             f"{where}: a field(init=False) cannot be given; declare a property, or compute it in the handler"

@@ -13,6 +13,7 @@ NAME_RULE = "a name of A-Z, a-z, 0-9 and '_', as Avro takes them"
 _LONGEST_ECHO = 60
 _INSTEAD: dict[Any, str] = {
     Any: "declare what it is: a dataclass, or str for JSON that the handler reads itself",
+    typing.LiteralString: "declare str",
     object: "declare what it is: a dataclass, or str for JSON that the handler reads itself",
     set: "declare list[…], as JSON and Avro have no sets",
     frozenset: "declare list[…], as JSON and Avro have no sets",
@@ -42,7 +43,13 @@ def _instead(hint: Any) -> str:
     for known in (hint, origin):
         if known in _INSTEAD:
             return _INSTEAD[known]
-    if isinstance(hint, typing.TypeVar) or dataclasses.is_dataclass(origin):
+    if origin is typing.Final:
+        return f"declare {show_type(typing.get_args(hint)[0])}"
+    if isinstance(hint, typing.ForwardRef):
+        return "declare a dataclass, which may hold itself, as an alias may not"
+    if isinstance(hint, typing.TypeVar):
+        return "declare a dataclass that gives this field its type, as a generic one has no schema of its own"
+    if dataclasses.is_dataclass(origin):
         return "declare a dataclass with the types filled in, as a generic one has no schema of its own"
     cls = origin or hint
     if isinstance(cls, type):

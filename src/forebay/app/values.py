@@ -92,9 +92,14 @@ def integer(value: Any, _: int) -> int:
     """Take an int of 64 bits, which a bool is not."""
     if not isinstance(value, int) or value is True or value is False:
         raise mismatch("int", value)
-    if not _LOWEST <= value <= _HIGHEST:
+    if not fits_long(value):
         raise mismatch("an int of 64 bits", value)
     return int(value)
+
+
+def fits_long(value: int) -> bool:
+    """Whether it has no more than the 64 bits of a long."""
+    return _LOWEST <= value <= _HIGHEST
 
 
 def number(value: Any, _: int) -> float:
