@@ -89,6 +89,8 @@ async def test_a_forgotten_operation_is_not_served_and_its_name_is_free(site: Si
         assert (refused.returncode, refused.stdout) == (2, "")
         [sentence] = refused.stderr.splitlines()
         assert "forebay: operation 'shout' of app 'latecomer' is not forgotten, it has processors: " in sentence
+        processor = sentence.partition("processors: ")[2].partition(";")[0]
+        assert f" {processor} runs shout" in first.output, "it has the name that its log says"
         assert (await client.post("/v1/shout", json={"text": "on"})).json() == {"text": "ON"}
 
         first.terminate()

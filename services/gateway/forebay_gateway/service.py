@@ -83,7 +83,7 @@ async def serve(settings: Settings, stop: asyncio.Event | None = None) -> None:
                     notify(READY="1", STATUS=ready)
                     await stop.wait()
                     notify(STOPPING="1")
-                    log.info("%s is stopping; %d requests are held", settings.instance, len(waiters))
+                    log.info("%s is stopping; requests held: %d", settings.instance, len(waiters))
                     await _within(settings.shutdown_notice, hurry)
                     await _finish(server, waiters, settings.shutdown_grace, hurry)
         replies.claim.check()
@@ -92,7 +92,10 @@ async def serve(settings: Settings, stop: asyncio.Event | None = None) -> None:
 async def _finish(server: Server, waiters: Waiters, grace: float, hurry: asyncio.Event) -> None:
     """Take no new connections, let the held requests end, and let nobody hang."""
     if not await server.finish(grace, hurry):
-        log.warning("%d requests are still held, and get their answer now", len(waiters))
+        if waiters:
+            log.warning("requests still held: %d; they get their answer now", len(waiters))
+        else:
+            log.warning("some clients have not sent or read everything yet; they are cut off")
         waiters.fail_all(lambda: problems.stopping(_STILL_HELD))
 
 

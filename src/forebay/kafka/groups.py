@@ -11,6 +11,7 @@ from forebay.kafka.sharing import read_claims
 from forebay.kafka.wire import codes
 from forebay.kafka.wire.connections import Unreachable
 from forebay.kafka.wire.groups import coordinator_of, coordinator_request, describe_request, group_of
+from forebay.kafka.wire.security import CLIENT_ID_PREFIX
 
 _SETTLED = ("Stable", "Empty", "Dead")
 _LOOK_AGAIN = 0.2
@@ -22,7 +23,7 @@ class GroupMember:
     """A member of a group.
 
     Attributes:
-        client: the name of its client.
+        client: the name of its client, as its log and the settings have it.
         operations: those that it runs; None where it does not say.
     """
 
@@ -62,4 +63,4 @@ async def group_members(link: Link, group: str, timeout: float) -> list[GroupMem
 
 def _member(client: str, user_data: bytes) -> GroupMember:
     said = [claim.operations for claim in read_claims(user_data).values() if claim.operations is not None]
-    return GroupMember(client, frozenset(said[0]) if said else None)
+    return GroupMember(client.removeprefix(CLIENT_ID_PREFIX), frozenset(said[0]) if said else None)

@@ -21,6 +21,9 @@ from forebay.kafka.wire.connections import Address
 from forebay.settings import Settings
 
 _DIAGNOSIS_BOUND = 3.0
+CLIENT_ID_PREFIX = "forebay-"
+"""What the broker sees before the name of each client."""
+
 _MAX_IDLE_MS = 9 * 60 * 1000  # a minute less than a broker waits before it closes a connection that is not used
 
 
@@ -45,7 +48,7 @@ def connection_arguments(settings: Settings, client: str) -> dict[str, Any]:
             given = ", ".join(f"ssl_{name} = {file!r}" for name, file in files.items() if file is not None)
             raise ConfigurationError(f"settings {given}: they cannot be used for TLS: {error}") from error
     return {
-        "client_id": f"forebay-{client}",
+        "client_id": CLIENT_ID_PREFIX + client,
         "security_protocol": settings.security_protocol,
         "ssl_context": context,
         "sasl_mechanism": settings.sasl_mechanism,
