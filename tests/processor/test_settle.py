@@ -24,6 +24,7 @@ from forebay_schemas import topics as topic_names
 from tests.support.chain import APP, NAMESPACE, HeldProducer, Sent
 from tests.support.jobs import Ended, a_message, a_work
 from tests.support.records import a_record
+from tests.support.waiting import until
 
 NOW = 1_000_000.0
 REPLIES = topic_names.replies(NAMESPACE, "gw")
@@ -38,8 +39,8 @@ class Settling:
     def __init__(self) -> None:
         self.producer, self.fatal = HeldProducer(), Fatal(asyncio.Event())
         metrics = Metrics(APP)
-        dead = DeadLetters(NAMESPACE, APP, self.producer, metrics)
-        self.settler = Settler(NAMESPACE, APP, self.producer, dead, "me", self.fatal, metrics, lambda: NOW)
+        self.dead = DeadLetters(NAMESPACE, APP, self.producer, metrics)
+        self.settler = Settler(NAMESPACE, APP, self.producer, self.dead, "me", self.fatal, metrics, lambda: NOW)
         self.spans = Spans(TracerProvider(), NAMESPACE, APP)
         self.lease = Ended().lease()
 
@@ -194,6 +195,55 @@ async def test_a_job_is_handed_on_with_its_history() -> None:
     assert settling.lease.is_open
     settling.answer(None)
     assert settling.lease.ending is Ending.HANDED_ON
+
+
+@pytest.mark.parametrize(
+    ("count", "left", "delay"),
+    [(9, 10_000, "200ms"), (10, 10_000, "1s"), (10, 1_000, "200ms"), (39, 10_000, "5s"), (399, 400_000, "5m")],
+)
+async def test_a_job_that_has_long_looked_for_a_processor_looks_less_often(count: int, left: int, delay: str) -> None:
+    settling = Settling()
+    record, job = a_fetched(left, fb_handed_on=b"%d" % count)
+    await settling.settler.hand_on(record, settling.lease, job)
+    [sent] = settling.producer.sent
+    assert sent.topic == topic_names.retries(NAMESPACE, APP, delay)
+    due = int(NOW * 1000) + topic_names.RETRY_DELAYS_MS[delay]
+    assert header(a_record(headers=sent.headers), "fb-not-before") == str(due)
+
+
+@pytest.mark.parametrize("count", [400, 2**31 - 1])
+async def test_a_job_is_not_handed_on_for_ever(count: int) -> None:
+    """Its deadline may be thousands of years away."""
+    settling = Settling()
+    record, job = a_fetched(10**12, fb_handed_on=b"%d" % count)
+    await settling.settler.hand_on(record, settling.lease, job)
+    [sent] = settling.producer.sent
+    assert (sent.topic, read(sent)["outcome"]) == (REPLIES, "FAILED")
+
+
+async def test_a_retry_topic_that_is_gone_is_waited_for() -> None:
+    settling = Settling()
+    record, job = a_fetched(10_000)
+    await settling.settler.hand_on(record, settling.lease, job)
+    settling.answer(TopicUnknown("it is gone"))
+    await until(lambda: settling.producer.sent, 5, "it is handed on again")
+    assert settling.producer.sent[0].topic == RETRIES
+    settling.answer(None)
+    assert settling.lease.ending is Ending.HANDED_ON
+    assert settling.fatal.error is None
+
+
+async def test_a_dead_letter_waits_for_a_topic_that_is_gone() -> None:
+    settling = Settling()
+    task = asyncio.create_task(settling.dead.keep(a_record(b"x"), unreadable("it is damaged").problem))
+    await until(lambda: settling.producer.sent, 5, "the dead letter is produced")
+    settling.answer(TopicUnknown("it is gone"))
+    await until(lambda: settling.dead.topic_is_gone, 5, "whoever creates topics can know")
+    await until(lambda: settling.producer.sent, 5, "it is produced again")
+    assert not task.done()
+    settling.answer(None)
+    await task
+    assert not settling.dead.topic_is_gone
 
 
 @pytest.mark.parametrize("left", [-1000, 0, 200, 299])

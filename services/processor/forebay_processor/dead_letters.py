@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 from forebay import headers
-from forebay.errors import MessageTooLarge
-from forebay.kafka import Record
+from forebay.errors import MessageTooLarge, TopicUnknown
+from forebay.kafka import Headers, Record
 from forebay.messages import ProblemMessage
 from forebay.settings import TIERS
 from forebay_processor.metrics import Metrics
@@ -15,6 +16,9 @@ from forebay_schemas import topics as topic_names
 from forebay_schemas.headers import ERROR_DETAIL, ERROR_TYPE, ORIGIN
 
 log = logging.getLogger(__name__)
+
+TRY_AGAIN = 0.25
+"""Seconds after which a dead letter is produced again whose topic is gone."""
 
 
 class DeadLetters:
@@ -25,6 +29,9 @@ class DeadLetters:
         app: whose they are.
         producer: where they go.
         metrics: counts them.
+
+    Attributes:
+        topic_is_gone: whether the last dead letter found no topic; it waits until there is one again.
     """
 
     def __init__(self, namespace: str, app: str, producer: Sending, metrics: Metrics) -> None:
@@ -32,11 +39,13 @@ class DeadLetters:
         self._queues = {topic_names.jobs(namespace, app, tier) for tier in TIERS}
         self._producer = producer
         self._metrics = metrics
+        self.topic_is_gone = False
 
     async def keep(self, record: Record, problem: ProblemMessage | None) -> None:
         """Keep the bytes of a record, the reason and where it stood first; returns when that is acknowledged.
 
-        A value that is so large that it does not fit beside the reason is left out, and the reason says so.
+        A value that is so large that it does not fit beside the reason is left out, and the reason says so. Where the
+        topic is gone, this waits until somebody has created it again.
 
         Raises:
             BrokerError: it never will be acknowledged.
@@ -51,8 +60,19 @@ class DeadLetters:
         }
         kept = headers.replaced(record.headers, reason)
         try:
-            await self._producer.publish_and_wait(self._topic, record.value, key=record.key, headers=kept)
+            await self._produce(record.value, record.key, kept)
         except MessageTooLarge as error:
             reason[ERROR_DETAIL] += f"; its {len(record.value or b'')} bytes are not kept: {error}".encode()
-            await self._producer.publish_and_wait(self._topic, None, key=None, headers=list(reason.items()))
+            await self._produce(None, None, list(reason.items()))
         self._metrics.dead.inc()
+
+    async def _produce(self, value: bytes | None, key: bytes | None, headers: Headers) -> None:
+        while True:
+            try:
+                await self._producer.publish_and_wait(self._topic, value, key=key, headers=headers)
+            except TopicUnknown:
+                self.topic_is_gone = True
+                await asyncio.sleep(TRY_AGAIN)
+            else:
+                self.topic_is_gone = False
+                return

@@ -147,7 +147,7 @@ async def serve(
             processor.keep_deadlines(),
             mover.run(),
             _announce(announcer, fetchers, ready),
-            _restore_topics(settings, app, fetchers),
+            _restore_topics(settings, app, fetchers, dead_letters),
         ]
         async with running(*background):
             await stop.wait()
@@ -190,12 +190,14 @@ async def _announce(announcer: Announcer, fetchers: list[Fetcher], sentence: str
     await announcer.keep()
 
 
-async def _restore_topics(settings: Settings, app: Forebay, fetchers: list[Fetcher]) -> None:
+async def _restore_topics(settings: Settings, app: Forebay, fetchers: list[Fetcher], dead_letters: DeadLetters) -> None:
     """Create again the topics of the app that somebody has deleted, until cancelled; run it as a task."""
     restoring = Trouble("creating topics that are gone")
     while True:
         await asyncio.sleep(LOOK_FOR_TOPICS)
         gone = [fetcher.name for fetcher in fetchers if fetcher.topic_is_gone]
+        if dead_letters.topic_is_gone:
+            gone.append("dead letters")
         if gone:
             log.warning("the topics of %s are gone, and are created again", ", ".join(gone))
             try:

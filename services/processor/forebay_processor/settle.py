@@ -7,6 +7,7 @@ stops the process: its partitions go to others.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable
@@ -31,8 +32,13 @@ from forebay_schemas.headers import HANDED_ON, NOT_BEFORE, ORIGIN
 
 log = logging.getLogger(__name__)
 
-HAND_ON_DELAY = "200ms"
-"""The retry topic through which jobs are handed on."""
+HAND_ON_STEPS = {0: "200ms", 10: "1s", 20: "5s", 40: "30s", 60: "5m"}
+"""The retry topics through which jobs are handed on, by how often they were before: who has long looked for a processor
+looks less often."""
+MOST_HANDED_ON = 400
+"""How often a job is handed on; it takes longer than any deadline that can be declared."""
+TRY_AGAIN = 0.25
+"""Seconds after which a job is handed on again whose retry topic was gone."""
 
 TIME_TO_ANSWER_MS = 100
 """Milliseconds before a deadline at which a job must be on its way, so that its caller hears of it in time."""
@@ -69,9 +75,11 @@ class Settler:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._namespace = namespace
-        self._retries = topic_names.retries(namespace, app, HAND_ON_DELAY)
+        self._hand_on_steps = [
+            (count, topic_names.retries(namespace, app, name), topic_names.RETRY_DELAYS_MS[name])
+            for count, name in HAND_ON_STEPS.items()
+        ]
         self._queues = {topic_names.jobs(namespace, app, tier) for tier in TIERS}
-        self._hand_on_delay = topic_names.RETRY_DELAYS_MS[HAND_ON_DELAY]
         self._dead_letters = dead_letters
         self._producer = producer
         self._processor = processor
@@ -121,7 +129,7 @@ class Settler:
     async def hand_on(self, record: Record, lease: Lease, job: JobMessage) -> None:
         """Pass a job to another processor of the app, or, if its deadline comes before, tell that there is none.
 
-        The same bytes go to a retry topic; the lease ends when they are there.
+        The same bytes go to a retry topic; the lease ends when they are there. Where that is gone, it is tried again.
         """
         await self._capacity(record.value)
 
@@ -135,25 +143,45 @@ class Settler:
                 lease.hand_on()
             elif isinstance(error, MessageTooLarge):
                 self._or_end(refuse)
+            elif isinstance(error, TopicUnknown):
+                loop.call_later(TRY_AGAIN, again)
             else:
                 self._fatal.report(error)
 
-        due = int(self._clock() * 1000) + self._hand_on_delay
-        if due + TIME_TO_ANSWER_MS > job["deadline"]:
-            refuse()
-            return
-        found = headers.origin(record, self._queues) or headers.Origin.of(record)
-        changed = {
-            HANDED_ON: str(min(headers.handed_on(record) + 1, headers.MOST)).encode(),
-            NOT_BEFORE: str(due).encode(),
-            ORIGIN: found.text,
-        }
-        carried = headers.replaced(record.headers, changed)
-        try:
-            self._producer.publish(self._retries, record.value, key=record.key, headers=carried, on_delivery=delivered)
-            lease.promised = True
-        except MessageTooLarge:  # what the headers weigh, on top of a job that is as large as may be
-            refuse()
+        def again() -> None:
+            if self._producer.backpressured:
+                loop.call_later(TRY_AGAIN, again)
+            else:
+                self._or_end(send)
+
+        def send() -> None:
+            step = self._next_step(count, job["deadline"]) if count < MOST_HANDED_ON else None
+            if step is None:
+                refuse()
+                return
+            topic, due = step
+            changed = {
+                HANDED_ON: str(count + 1).encode(),
+                NOT_BEFORE: str(due).encode(),
+                ORIGIN: (headers.origin(record, self._queues) or headers.Origin.of(record)).text,
+            }
+            carried = headers.replaced(record.headers, changed)
+            try:
+                self._producer.publish(topic, record.value, key=record.key, headers=carried, on_delivery=delivered)
+                lease.promised = True
+            except MessageTooLarge:  # what the headers weigh, on top of a job that is as large as may be
+                refuse()
+
+        loop, count = asyncio.get_running_loop(), headers.handed_on(record)
+        send()
+
+    def _next_step(self, count: int, deadline: int) -> tuple[str, int] | None:
+        """Return the retry topic for a job that was handed on so often and when it is due; None if too late."""
+        now = int(self._clock() * 1000)
+        for least, topic, delay in reversed(self._hand_on_steps):
+            if count >= least and now + delay + TIME_TO_ANSWER_MS <= deadline:
+                return topic, now + delay
+        return None
 
     def _tell(self, record: Record, lease: Lease, job: JobMessage, outcome: JobOutcome) -> None:
         """Send what is to be said about a job that was not run."""
