@@ -17,6 +17,7 @@
     │   ├── GroupRefused          a consumer group that cannot be joined
     │   ├── BrokerStartError      the embedded broker did not start
     │   ├── MessageTooLarge       a record is larger than the topics take
+    │   ├── RecordRefused         a topic does not take a record, for a reason of its own
     │   ├── TopicUnknown          the cluster has no such topic
     │   ├── RecordsUnreadable     a batch of records that is corrupt as it came
     │   └── TopicMismatch         a topic exists, but not as Forebay needs it
@@ -127,6 +128,22 @@ class MessageTooLarge(BrokerError):
         super().__init__(f"a message of {size} bytes is larger than {limit}")
         self.size = size
         self.max_size = max_size
+
+
+class RecordRefused(BrokerError):
+    """A topic does not take a record because of a setting of it or a policy of the cluster, other than size and access.
+
+    Attributes:
+        topic: where it was to go.
+        reason: what Kafka calls the refusal.
+    """
+
+    def __init__(self, topic: str, reason: str) -> None:
+        super().__init__(
+            f"topic {topic} does not take the record: {reason} (see the topic's settings and the cluster's policies)"
+        )
+        self.topic = topic
+        self.reason = reason
 
 
 class TopicUnknown(BrokerError):

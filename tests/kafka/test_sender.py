@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from forebay.errors import AuthorizationFailed, BrokerError, BrokerUnavailable
+from forebay.errors import AuthorizationFailed, BrokerError, BrokerUnavailable, RecordRefused
 from forebay.kafka import Producer
 from forebay.kafka.link import Link
 from forebay.kafka.wire import codes
@@ -98,3 +98,11 @@ async def test_numbers_of_what_was_certainly_not_written_are_used_again() -> Non
 async def test_what_may_have_been_written_under_a_void_identity_is_unknown() -> None:
     (found,), _ = await told(codes.NOT_LEADER, codes.OUT_OF_ORDER_SEQUENCE)
     assert isinstance(found, BrokerUnavailable)
+
+
+@pytest.mark.parametrize("code", [32, 43, 44, 76, 87])
+async def test_what_a_setting_of_its_topic_forbids_is_told_by_name(code: int) -> None:
+    (refused, next_one), identities = await told(code, codes.NONE, records=2)
+    assert isinstance(refused, RecordRefused)
+    assert (refused.topic, refused.reason) == ("things", codes.name_of(code))
+    assert (next_one, identities) == (None, 1)

@@ -9,7 +9,15 @@ from typing import Any
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 
-from forebay.errors import BrokerError, BrokerUnavailable, CodecError, MessageTooLarge, TopicUnknown
+from forebay.errors import (
+    AuthorizationFailed,
+    BrokerError,
+    BrokerUnavailable,
+    CodecError,
+    MessageTooLarge,
+    RecordRefused,
+    TopicUnknown,
+)
 from forebay.kafka import Record, header
 from forebay.messages import ReplyMessage, decode_reply
 from forebay_processor.dead_letters import DeadLetters
@@ -81,7 +89,23 @@ async def test_a_reply_whose_gateway_is_gone_settles_its_job(caplog: pytest.LogC
     assert sum(REPLIES in record.message for record in caplog.records) == 1, "one line for all of them"
 
 
-@pytest.mark.parametrize("error", [BrokerUnavailable("it is lost"), BrokerError("access is refused")])
+async def test_a_reply_that_its_topic_refuses_settles_its_job(caplog: pytest.LogCaptureFixture) -> None:
+    settling = Settling()
+    await settling.settle(DONE)
+    settling.answer(RecordRefused(REPLIES, "InvalidTimestamp"))
+    assert settling.lease.ending is Ending.DONE
+    assert settling.fatal.error is None
+    assert [record.message for record in caplog.records if "InvalidTimestamp" in record.message] != []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        BrokerUnavailable("it is lost"),
+        BrokerError("an error of no known kind"),
+        AuthorizationFailed("topic", REPLIES, "Write"),
+    ],
+)
 async def test_a_reply_that_never_can_be_sent_ends_the_process(error: BrokerError) -> None:
     settling = Settling()
     await settling.settle(DONE)

@@ -35,6 +35,7 @@ async def test_large_results_from_all_slots_at_once_are_all_delivered(site: Site
 
 
 TEXT = {"content-type": "text/plain"}
+IMAGE = {"content-type": "image/png"}
 
 
 async def _all_is_committed(site: Site) -> bool:
@@ -77,6 +78,28 @@ async def test_replies_to_a_topic_that_is_deleted_while_it_is_in_use_are_given_u
     print(f"given up after {time.monotonic() - begun:.1f} s")  # noqa: T201
     assert replies in pair.processor.output
     assert pair.processor.process.poll() is None
+
+
+async def test_replies_that_their_topic_refuses_are_given_up_and_others_arrive(
+    pair: Pair, client: httpx.AsyncClient
+) -> None:
+    site, instance = pair.site, f"refusing-{uuid.uuid4().hex[:6]}"
+    replies = topic_names.replies(site.namespace, instance)
+    jobs = topic_names.jobs(site.namespace, APP, TIER)
+    async with Admin.connect(site.settings) as admin:
+        await admin.create(replies, 2, -1, {"message.timestamp.before.max.ms": "0"})
+        await until(lambda: admin.describe([replies]), 10, "the topic exists")
+    for _ in range(3):
+        job = _a_job_for(site, instance)
+        offset = await put(site.settings, jobs, encode_job(job), key=job["request_id"].encode())
+
+    async def is_settled() -> bool:
+        return (await committed(site.settings, APP, TIER))[0] > offset
+
+    await until(is_settled, 15, "their jobs are done with")
+    assert f"replies to {replies} cannot be delivered" in pair.processor.output
+    assert pair.processor.process.poll() is None
+    assert (await client.post("/v1/turn_round", content=b"abc", headers=IMAGE)).status_code == 200
 
 
 async def test_a_reply_that_access_rules_forbid_ends_the_processor_with_a_sentence(

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import partial
 
 from forebay import headers, tracing
-from forebay.errors import BrokerError, CodecError, MessageTooLarge, TopicUnknown
+from forebay.errors import BrokerError, CodecError, MessageTooLarge, RecordRefused, TopicUnknown
 from forebay.kafka import Headers, Record
 from forebay.messages import JobMessage, ReplyMessage, encode_reply
 from forebay.settings import TIERS
@@ -247,7 +247,7 @@ class Settler:
                 spans.end(error)
             if error is None:
                 lease.done()
-            elif isinstance(error, TopicUnknown | MessageTooLarge):
+            elif isinstance(error, TopicUnknown | MessageTooLarge | RecordRefused):
                 self._give_up(lease, topic, error)
             else:
                 self._fatal.report(error)

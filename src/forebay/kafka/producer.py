@@ -132,7 +132,8 @@ class Producer:
         Without a partition the record goes to one in turn, whatever its key: that balances better than hashing ids and
         costs nothing. ``on_delivery`` is called once: with None when the broker has acknowledged the record, or with
         the error for which it never will: `TopicUnknown` where there is no such topic, `AuthorizationFailed` where the
-        cluster does not allow it, `MessageTooLarge` where the topic takes less than Forebay's settings say.
+        cluster does not allow it, `MessageTooLarge` where the topic takes less than Forebay's settings say,
+        `RecordRefused` where another setting of the topic forbids it.
 
         Raises:
             MessageTooLarge: the record is larger than the settings allow.

@@ -6,7 +6,14 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 
-from forebay.errors import AuthorizationFailed, BrokerError, BrokerUnavailable, MessageTooLarge, TopicUnknown
+from forebay.errors import (
+    AuthorizationFailed,
+    BrokerError,
+    BrokerUnavailable,
+    MessageTooLarge,
+    RecordRefused,
+    TopicUnknown,
+)
 from forebay.kafka.link import REQUEST_BOUND, Link
 from forebay.kafka.outbox import Outbox, Outgoing
 from forebay.kafka.records import Partition
@@ -69,6 +76,16 @@ _IDENTITY_IS_VOID = frozenset(
         codes.INVALID_PRODUCER_ID_MAPPING,
         codes.UNKNOWN_PRODUCER_ID,
         codes.PRODUCER_FENCED,
+    }
+)
+
+_RECORD_IS_REFUSED = frozenset(
+    {
+        codes.INVALID_TIMESTAMP,
+        codes.UNSUPPORTED_FOR_MESSAGE_FORMAT,
+        codes.POLICY_VIOLATION,
+        codes.UNSUPPORTED_COMPRESSION_TYPE,
+        codes.INVALID_RECORD,
     }
 )
 
@@ -324,4 +341,6 @@ def _error(batch: Batch, code: int) -> BrokerError:
         return AuthorizationFailed("topic", topic, "Write")
     if code == codes.INVALID_TOPIC:
         return TopicUnknown(f"there is no topic '{topic}': that is no name of a topic")
+    if code in _RECORD_IS_REFUSED:
+        return RecordRefused(topic, codes.name_of(code))
     return BrokerError(f"producing to {topic}: {codes.name_of(code)}")
