@@ -12,6 +12,7 @@
     │   └── InstanceTaken         another gateway has the instance name
     ├── BrokerError               Kafka, as seen from here
     │   ├── BrokerUnavailable     no answer in time (retriable)
+    │   │   └── DeliveryExpired   a partition without a leader for longer than a record may wait
     │   ├── AccessRefused         the credentials are not accepted
     │   ├── AuthorizationFailed   the credentials are accepted, but the cluster's rules do not allow something
     │   ├── GroupRefused          a consumer group that cannot be joined
@@ -82,6 +83,20 @@ class BrokerUnavailable(BrokerError):
     """
 
     retriable = True
+
+
+class DeliveryExpired(BrokerUnavailable):
+    """A record is given up: when its time was over, no node led its partition, or too few replicas were in sync.
+
+    Attributes:
+        topic: where it was to go.
+        partition: of the topic.
+    """
+
+    def __init__(self, topic: str, partition: int) -> None:
+        super().__init__(f"{topic}/{partition} takes no records: it has no leader, or too few replicas in sync")
+        self.topic = topic
+        self.partition = partition
 
 
 class AccessRefused(BrokerError):

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from forebay.errors import AuthorizationFailed, BrokerError, BrokerUnavailable, RecordRefused
+from forebay.errors import AuthorizationFailed, BrokerError, BrokerUnavailable, DeliveryExpired, RecordRefused
 from forebay.kafka import Producer
 from forebay.kafka.link import Link
 from forebay.kafka.wire import codes
-from forebay.kafka.wire.metadata import Topic
+from forebay.kafka.wire.metadata import NO_LEADER, Topic
 from forebay.settings import load_settings
 
 BOUND = 10.0
@@ -24,14 +25,24 @@ class ScriptedLink:
 
     def __init__(self, *answers: int) -> None:
         self._answers = list(answers)
+        self._listeners: list[Callable[[], None]] = []
+        self.node = 1
         self.identities = 0
 
+    def listen(self, listener: Callable[[], None]) -> None:
+        self._listeners.append(listener)
+
+    def bring_metadata(self) -> None:
+        """Tell the producer that a node has told of the topics."""
+        for listener in self._listeners:
+            listener()
+
     def __getattr__(self, name: str) -> Callable[..., None]:
-        return lambda *_: None  # listeners, topics to watch, requests for new metadata, trouble: none
+        return lambda *_: None  # topics to watch, requests for new metadata, trouble: none
 
     def leader(self, topic: str, partition: int) -> int:
         assert (topic, partition) == ("things", 0)
-        return 1
+        return self.node
 
     def partitions(self, topic: str) -> int:
         assert topic == "things"
@@ -39,7 +50,7 @@ class ScriptedLink:
 
     def topic(self, name: str) -> Topic:
         assert name == "things"
-        return Topic(None, (1,))
+        return Topic(None, (self.node,))
 
     async def start(self) -> ScriptedLink:
         return self
@@ -106,3 +117,61 @@ async def test_what_a_setting_of_its_topic_forbids_is_told_by_name(code: int) ->
     assert isinstance(refused, RecordRefused)
     assert (refused.topic, refused.reason) == ("things", codes.name_of(code))
     assert (next_one, identities) == (None, 1)
+
+
+class Producing:
+    """A producer, and what it has told of its records, by their numbers."""
+
+    def __init__(self, link: ScriptedLink) -> None:
+        self.told: dict[int, BrokerError | None] = {}
+        self.producer = Producer(load_settings(bootstrap_servers="127.0.0.1:1"), "test", link=cast(Link, link))
+
+    def publish(self, number: int, within: float) -> None:
+        def on_delivery(error: BrokerError | None) -> None:
+            assert number not in self.told
+            self.told[number] = error
+
+        self.producer.publish("things", b"v", key=b"k", partition=0, on_delivery=on_delivery, within=within)
+
+
+async def test_only_what_has_expired_is_given_up_while_its_partition_has_no_leader() -> None:
+    link = ScriptedLink(codes.NONE)
+    link.node = NO_LEADER
+    producing = Producing(link)
+    await producing.producer.start()
+    for number, within in enumerate([0.0, 1000.0, 0.0, math.inf]):
+        producing.publish(number, within)
+    await asyncio.sleep(0)
+    link.bring_metadata()
+    assert list(producing.told) == [0, 2]
+    assert all(isinstance(error, DeliveryExpired) for error in producing.told.values())
+    link.node = 1
+    link.bring_metadata()
+    await producing.producer.flush(BOUND)
+    assert (producing.told[1], producing.told[3]) == (None, None)
+    await producing.producer.stop()
+
+
+async def test_what_has_expired_is_sent_all_the_same_to_a_leader_that_takes_it() -> None:
+    link = ScriptedLink(codes.NONE)
+    producing = Producing(link)
+    await producing.producer.start()
+    producing.publish(0, 0.0)
+    link.bring_metadata()
+    await producing.producer.flush(BOUND)
+    assert producing.told == {0: None}
+    await producing.producer.stop()
+
+
+@pytest.mark.parametrize("code", [codes.NOT_ENOUGH_REPLICAS, codes.NOT_ENOUGH_REPLICAS_AFTER_APPEND])
+async def test_a_batch_that_has_expired_is_given_up_while_too_few_replicas_are_in_sync(code: int) -> None:
+    link = ScriptedLink(*[code] * 100)
+    producing = Producing(link)
+    await producing.producer.start()
+    producing.publish(0, 0.0)
+    async with asyncio.timeout(BOUND):
+        while not producing.told:
+            await asyncio.sleep(0)
+            link.bring_metadata()
+    assert isinstance(producing.told[0], DeliveryExpired)
+    await producing.producer.stop()

@@ -14,6 +14,7 @@ from forebay.errors import (
     BrokerError,
     BrokerUnavailable,
     CodecError,
+    DeliveryExpired,
     MessageTooLarge,
     RecordRefused,
     TopicUnknown,
@@ -89,13 +90,22 @@ async def test_a_reply_whose_gateway_is_gone_settles_its_job(caplog: pytest.LogC
     assert sum(REPLIES in record.message for record in caplog.records) == 1, "one line for all of them"
 
 
-async def test_a_reply_that_its_topic_refuses_settles_its_job(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("error", [RecordRefused(REPLIES, "InvalidTimestamp"), DeliveryExpired(REPLIES, 0)])
+async def test_a_reply_that_its_topic_does_not_take_settles_its_job(
+    error: BrokerError, caplog: pytest.LogCaptureFixture
+) -> None:
     settling = Settling()
     await settling.settle(DONE)
-    settling.answer(RecordRefused(REPLIES, "InvalidTimestamp"))
+    settling.answer(error)
     assert settling.lease.ending is Ending.DONE
     assert settling.fatal.error is None
-    assert [record.message for record in caplog.records if "InvalidTimestamp" in record.message] != []
+    assert [record.message for record in caplog.records if str(error) in record.message] != []
+
+
+@pytest.mark.parametrize(("left", "within"), [(60.0, 65.0), (0.0, 5.0), (-60.0, 5.0)])
+async def test_a_reply_waits_little_longer_than_its_caller(left: float, within: float) -> None:
+    sent = await Settling().settle(DONE, deadline=int((NOW + left) * 1000))
+    assert sent.within == within
 
 
 @pytest.mark.parametrize(

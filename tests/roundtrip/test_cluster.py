@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import httpx
@@ -13,7 +15,8 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from forebay.kafka import Admin, PinnedConsumer, Producer
+from forebay.errors import BrokerError, DeliveryExpired
+from forebay.kafka import Admin, Link, PinnedConsumer, Producer
 from forebay.settings import load_settings
 from forebay_broker import EmbeddedBroker, EmbeddedCluster
 from forebay_schemas import topics as topic_names
@@ -181,3 +184,42 @@ async def test_topics_are_of_use_before_every_node_has_heard_of_them(cluster: Em
                 await consumer.stop()
     finally:
         await producer.stop()
+
+
+async def test_what_nobody_waits_for_is_given_up_while_its_partition_has_no_leader(
+    cluster: EmbeddedCluster, namespace: str
+) -> None:
+    """It holds up nothing that goes elsewhere, and what may wait for longer arrives when the node is back."""
+    settings = load_settings(bootstrap_servers=cluster.bootstrap_servers, namespace=namespace)
+    single, copied = f"{namespace}single", f"{namespace}copied"
+    link = Link(settings, "test")
+    producer = Producer(settings, "test", link=link)
+    await link.start()
+    await producer.start()
+    try:
+        async with Admin.connect(settings) as admin:
+            assert await admin.create(single, 1, 1, {})
+            assert await admin.create(copied, 1, 3, {})
+        for name in (single, copied):
+            await asyncio.wait_for(producer.publish_and_wait(name, b"before", key=b"key", partition=0), 30)
+        node = cluster.nodes[link.leader(single, 0) - 1]
+        told: list[tuple[float, BrokerError | None]] = []
+
+        def note(waits: float, error: BrokerError | None) -> None:
+            told.append((waits, error))
+
+        await asyncio.to_thread(node.kill)
+        try:
+            for waits in (0.5, math.inf):
+                told_of = partial(note, waits)
+                producer.publish(single, b"v", key=b"k", partition=0, within=waits, on_delivery=told_of)
+                await asyncio.wait_for(producer.publish_and_wait(copied, b"meanwhile", key=b"key", partition=0), 30)
+            await until(lambda: told, 60, "the record is given up")
+            assert [(waits, type(error)) for waits, error in told] == [(0.5, DeliveryExpired)]
+        finally:
+            await asyncio.to_thread(node.start)
+        await until(lambda: len(told) == 2, 60, "the other record is acknowledged")
+        assert told[1] == (math.inf, None)
+    finally:
+        await producer.stop()
+        await link.stop()

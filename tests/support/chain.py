@@ -6,6 +6,7 @@ Nothing happens by itself: a test says what is fetched, acknowledged, finished, 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -47,6 +48,7 @@ class Sent:
     headers: Headers
     partition: int | None
     on_delivery: Callable[[BrokerError | None], None]
+    within: float = math.inf
 
 
 class HeldProducer:
@@ -91,13 +93,14 @@ class HeldProducer:
         headers: Headers = (),
         partition: int | None = None,
         on_delivery: Callable[[BrokerError | None], None] | None = None,
+        within: float = math.inf,
     ) -> None:
         assert on_delivery is not None
         if self.refuses:
             raise BrokerUnavailable("too much waits for the broker")
         if self.most_bytes is not None and len(value or b"") > self.most_bytes:
             raise MessageTooLarge(len(value or b""), self.most_bytes)
-        self.sent.append(Sent(topic, value, key or b"", headers, partition, on_delivery))
+        self.sent.append(Sent(topic, value, key or b"", headers, partition, on_delivery, within))
 
 
 class HeldMember:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Protocol
 
@@ -33,8 +34,11 @@ class Sending(Protocol):
         headers: Headers = (),
         partition: int | None = None,
         on_delivery: OnDelivery | None = None,
+        within: float = math.inf,
     ) -> None:
         """Hand a record over; ``on_delivery`` is called once, when it is acknowledged or never will be.
+
+        It is given up, with `DeliveryExpired`, if its partition takes nothing after ``within`` seconds.
 
         Raises:
             MessageTooLarge: the record is larger than the topics take.

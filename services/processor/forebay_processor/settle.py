@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import partial
 
 from forebay import headers, tracing
-from forebay.errors import BrokerError, CodecError, MessageTooLarge, RecordRefused, TopicUnknown
+from forebay.errors import BrokerError, CodecError, DeliveryExpired, MessageTooLarge, RecordRefused, TopicUnknown
 from forebay.kafka import Headers, Record
 from forebay.messages import JobMessage, ReplyMessage, encode_reply
 from forebay.settings import TIERS
@@ -46,7 +46,11 @@ TIME_TO_ANSWER_MS = 100
 SAY_GONE_EVERY = 60.0
 """Seconds between two lines of the log about the same reply topic that is gone."""
 
+REPLY_GRACE = 5.0
+"""Seconds after its job's deadline, or from now where that has passed, for which a reply waits for a leader."""
+
 _REMEMBERED_GONE = 1000
+_UNDELIVERABLE = (TopicUnknown, MessageTooLarge, RecordRefused, DeliveryExpired)
 
 
 class Settler:
@@ -117,7 +121,7 @@ class Settler:
         place = (topic_names.replies(self._namespace, instance), topic_names.HELD_PARTITION)
         value = encode_reply(reply)
         await self._capacity(value)
-        self._send(place, request_id.encode(), value, (), lease)
+        self._send(place, request_id.encode(), value, (), lease, REPLY_GRACE)
 
     async def settle_unmovable(self, record: Record, lease: Lease, job: JobMessage, reason: str) -> None:
         """Keep a job that its queue does not take back among the dead letters, and tell its caller."""
@@ -188,7 +192,7 @@ class Settler:
         enqueued, instant = record.timestamp * 1000, outcome.started
         reply = self._message(job["request_id"], job["tenant"], 0, enqueued, instant, outcome)
         key, carried = job["request_id"].encode(), tracing.carry_on(record.headers)
-        self._send(_reply_place(job), key, encode_reply(reply), carried, lease)
+        self._send(_reply_place(job), key, encode_reply(reply), carried, lease, self._bound(job))
 
     async def _capacity(self, value: bytes | None) -> None:
         """Wait, while too much waits for the broker, until a record with this value is taken."""
@@ -208,7 +212,8 @@ class Settler:
                 self._give_up(work.lease, job["reply_topic"], error)
 
         try:
-            self._send(_reply_place(job), job["request_id"].encode(), value, carried, work.lease, spans, instead)
+            key, bound = job["request_id"].encode(), self._bound(job)
+            self._send(_reply_place(job), key, value, carried, work.lease, bound, spans, instead)
         except MessageTooLarge as error:
             instead(error)
 
@@ -223,6 +228,7 @@ class Settler:
         value: bytes,
         carried: Headers,
         lease: Lease,
+        within: float,
         spans: JobSpans | None = None,
         instead: Callable[[MessageTooLarge], None] | None = None,
     ) -> None:
@@ -234,6 +240,7 @@ class Settler:
             value: the message.
             carried: its headers.
             lease: of the job.
+            within: seconds for which it waits for a partition that takes nothing.
             spans: of the job, if it has any.
             instead: called, where the topic takes no reply of this size, to send another.
         """
@@ -247,13 +254,19 @@ class Settler:
                 spans.end(error)
             if error is None:
                 lease.done()
-            elif isinstance(error, TopicUnknown | MessageTooLarge | RecordRefused):
+            elif isinstance(error, _UNDELIVERABLE):
                 self._give_up(lease, topic, error)
             else:
                 self._fatal.report(error)
 
-        self._producer.publish(topic, value, key=key, headers=carried, partition=partition, on_delivery=delivered)
+        self._producer.publish(
+            topic, value, key=key, headers=carried, partition=partition, on_delivery=delivered, within=within
+        )
         lease.promised = True
+
+    def _bound(self, job: JobMessage) -> float:
+        """Return for how many seconds somebody may wait for the reply to a job, with some to spare."""
+        return max(job["deadline"] / 1000 - self._clock(), 0.0) + REPLY_GRACE
 
     def _or_end(self, send: Callable[[], None]) -> None:
         """Send something after the producer told what became of another record; what prevents it ends the process."""

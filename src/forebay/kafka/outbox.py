@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -13,7 +14,10 @@ OnOffset = Callable[[int], None]
 
 
 class Outgoing(NamedTuple):
-    """A record that was handed over, with its size in bytes, and who wants to know what becomes of it."""
+    """A record that was handed over, with its size in bytes, and who wants to know what becomes of it.
+
+    From ``expires`` on, in seconds of the monotonic clock, it is not worth waiting for a leader of its partition.
+    """
 
     key: bytes | None
     value: bytes | None
@@ -21,6 +25,7 @@ class Outgoing(NamedTuple):
     size: int
     on_delivery: OnDelivery | None
     on_offset: OnOffset | None = None
+    expires: float = math.inf
 
 
 class Outbox:
@@ -51,6 +56,13 @@ class Outbox:
         self.one_by_one = 0
         self.since = self.used = now
         self._last = 0
+
+    def take_expired(self, now: float) -> list[Outgoing]:
+        """Take out what waits and has expired."""
+        expired = [record for record in self.waiting if record.expires <= now]
+        if expired:
+            self.waiting = deque(record for record in self.waiting if record.expires > now)
+        return expired
 
     def next_partition(self, leaders: Sequence[int], is_free: Callable[[int], bool]) -> int | None:
         """Return the partition whose turn it is among those without a batch under way, and whose leader is free.

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import re
 import time
 from collections import Counter, deque
 from collections.abc import Iterable
 
-from forebay.errors import BrokerError, BrokerUnavailable, MessageTooLarge, TopicUnknown
+from forebay.errors import BrokerError, BrokerUnavailable, DeliveryExpired, MessageTooLarge, TopicUnknown
 from forebay.kafka.link import Link, Shared
 from forebay.kafka.outbox import OnDelivery, OnOffset, Outbox, Outgoing
 from forebay.kafka.sender import Batch, Sender
 from forebay.kafka.sequences import Identity
 from forebay.kafka.wire.building import BatchBuilder
+from forebay.kafka.wire.metadata import NO_LEADER
 from forebay.settings import Settings
 from forebay_schemas.headers import Headers
 
@@ -126,6 +128,7 @@ class Producer:
         headers: Headers = (),
         partition: int | None = None,
         on_delivery: OnDelivery | None = None,
+        within: float = math.inf,
     ) -> None:
         """Hand a record over; it is on its way when the event loop comes round again, and this never waits.
 
@@ -133,13 +136,14 @@ class Producer:
         costs nothing. ``on_delivery`` is called once: with None when the broker has acknowledged the record, or with
         the error for which it never will: `TopicUnknown` where there is no such topic, `AuthorizationFailed` where the
         cluster does not allow it, `MessageTooLarge` where the topic takes less than Forebay's settings say,
-        `RecordRefused` where another setting of the topic forbids it.
+        `RecordRefused` where another setting of the topic forbids it. A record for a given partition that has no
+        leader, or too few replicas, is given up with `DeliveryExpired` once ``within`` seconds are over.
 
         Raises:
             MessageTooLarge: the record is larger than the settings allow.
             BrokerUnavailable: too much waits for the broker already; `wait_for_capacity` waits until it does not.
         """
-        self._publish(topic, value, key, headers, partition, on_delivery, None)
+        self._publish(topic, value, key, headers, partition, on_delivery, None, within)
 
     def _publish(
         self,
@@ -150,6 +154,7 @@ class Producer:
         partition: int | None,
         on_delivery: OnDelivery | None,
         on_offset: OnOffset | None,
+        within: float = math.inf,
     ) -> None:
         size = self.size_of(value, key=key, headers=headers)
         if size > self._settings.max_message_bytes:
@@ -167,9 +172,10 @@ class Producer:
         if not self._buffered:
             self._empty.clear()
         self._buffered += size
+        now = time.monotonic()
         if not outbox.waiting:
-            outbox.since = time.monotonic()
-        outbox.waiting.append(Outgoing(key, value, list(headers), size, on_delivery, on_offset))
+            outbox.since = now
+        outbox.waiting.append(Outgoing(key, value, list(headers), size, on_delivery, on_offset, now + within))
         self._ready[outbox] = None
         if not self._scheduled:
             # not at once: what is handed over in the same turn of the event loop goes in the same request to the broker
@@ -308,6 +314,7 @@ class Producer:
         for outbox in list(self._outboxes.values()):
             if outbox.waiting and (trouble := self._trouble_with(outbox)) is not None:
                 self._fail(outbox, trouble)
+            self._expire(outbox, now)
             if (
                 not outbox.waiting
                 and not outbox.in_flight
@@ -315,6 +322,13 @@ class Producer:
             ):
                 self._forget(outbox)
         self._send_ready()
+
+    def _expire(self, outbox: Outbox, now: float) -> None:
+        """Give up what has waited too long for a leader of its partition."""
+        topic, partition = outbox.topic, outbox.partition
+        if partition is None or not outbox.waiting or self._shared.link.leader(topic, partition) != NO_LEADER:
+            return
+        self._settle(outbox.take_expired(now), DeliveryExpired(topic, partition), -1)
 
     def _trouble_with(self, outbox: Outbox) -> BrokerError | None:
         if self._sender is not None and self._sender.trouble is not None:

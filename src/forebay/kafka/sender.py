@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterable
 
 from forebay.errors import (
     AuthorizationFailed,
     BrokerError,
     BrokerUnavailable,
+    DeliveryExpired,
     MessageTooLarge,
     RecordRefused,
     TopicUnknown,
@@ -79,6 +81,7 @@ _IDENTITY_IS_VOID = frozenset(
     }
 )
 
+_LACKS_REPLICAS = frozenset({codes.NOT_ENOUGH_REPLICAS, codes.NOT_ENOUGH_REPLICAS_AFTER_APPEND})
 _RECORD_IS_REFUSED = frozenset(
     {
         codes.INVALID_TIMESTAMP,
@@ -103,9 +106,10 @@ class Batch:
 
     Attributes:
         doubtful: whether a broker may have taken it already without our knowing.
+        lacks_replicas: whether its leader has last answered that too few replicas are in sync.
     """
 
-    __slots__ = ("content", "doubtful", "first", "identity", "outbox", "partition", "records")
+    __slots__ = ("content", "doubtful", "first", "identity", "lacks_replicas", "outbox", "partition", "records")
 
     def __init__(
         self,
@@ -123,6 +127,7 @@ class Batch:
         self.identity = identity
         self.first = first
         self.doubtful = False
+        self.lacks_replicas = False
 
     @property
     def place(self) -> Partition:
@@ -271,6 +276,7 @@ class Sender:
             self._on_end(batch, None, answer.offset)
         elif code in _TRY_AGAIN:
             batch.doubtful |= code not in _NOT_APPENDED
+            batch.lacks_replicas = code in _LACKS_REPLICAS
             self._link.request_refresh()
             self._send_again(batch)
         elif code in _IDENTITY_IS_VOID:
@@ -313,7 +319,7 @@ class Sender:
     def _on_metadata(self) -> None:
         """Give up what is in vain, and requests to whoever leads none of their partitions any more."""
         for place, batch in list(self._again.items()):
-            trouble = self._link.trouble_with(place[0]) or self._without_partition(place)
+            trouble = self._link.trouble_with(place[0]) or self._without_partition(place) or self._expired(batch)
             if trouble is not None:
                 del self._again[place]
                 self._drop_numbers(batch)
@@ -331,6 +337,13 @@ class Sender:
         if not 0 < count <= partition:
             return None
         return TopicUnknown(f"{topic} has {count} partitions, and no partition {partition}")
+
+    def _expired(self, batch: Batch) -> DeliveryExpired | None:
+        """Tell of a batch whose partition takes nothing, when the time of all its records is over."""
+        if self._link.leader(*batch.place) != NO_LEADER and not batch.lacks_replicas:
+            return None
+        now = time.monotonic()
+        return DeliveryExpired(*batch.place) if all(record.expires <= now for record in batch.records) else None
 
 
 def _error(batch: Batch, code: int) -> BrokerError:
