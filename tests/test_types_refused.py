@@ -18,6 +18,7 @@ from typing import (
     Literal,
     LiteralString,
     NamedTuple,
+    NewType,
     Optional,
     TypedDict,
     TypeVar,
@@ -26,6 +27,7 @@ from typing import (
 from uuid import UUID
 
 import pytest
+from typing_extensions import TypeAliasType
 
 from forebay import DecimalMeta, Forebay, compatibility
 from forebay.app import Body
@@ -36,6 +38,7 @@ from forebay_gateway.payloads import PayloadCodec
 from tests.test_types import Point, Price, Size, Tree, body_of, request, response
 
 T = TypeVar("T")
+Listed = TypeAliasType("Listed", list[T], type_params=(T,))
 
 
 class Number(IntEnum):
@@ -178,6 +181,10 @@ IT = "operation 'handler': field 'it' of Holder: "
         (Literal[1, 2**63], "Literal[1, 9223372036854775808] has a number of more than 64 bits"),
         (Final[int], "Final[int] cannot go to Avro and back; declare int"),
         (LiteralString, "LiteralString cannot go to Avro and back; declare str"),
+        (
+            Listed[int],
+            "Listed[int] cannot go to Avro and back; write what it stands for, or give it its name by a mere",
+        ),
         (None, "its type is None, which says nothing; where the field has the name of its type"),
         (Optional[None], "write 'from __future__ import annotations', or rename one of them"),  # noqa: UP045 - what Python makes of it
         (Point | Tree, "in JSON Point cannot be told from Tree; declare an optional field for each"),
@@ -198,6 +205,13 @@ def test_a_type_that_could_not_come_back_is_refused_by_its_field(kind: Any, said
     text = complaint(make_dataclass("Holder", [("it", kind)]))
     assert text.startswith(IT)
     assert said in text
+
+
+def test_a_name_of_a_type_that_holds_itself_without_an_end_is_refused() -> None:
+    Name = NewType("Name", int)
+    setattr(Name, "__supertype__", list[Name])  # noqa: B010 - as mypy takes it for a class
+    text = complaint(make_dataclass("Holder", [("it", Name)]))
+    assert "Holder has an alias in it that holds itself; declare a dataclass, which may" in text
 
 
 @pytest.mark.parametrize(

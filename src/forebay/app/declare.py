@@ -167,6 +167,10 @@ def _body(where: str, side: str, hint: Any, media_type: str | None, option: str,
         schema, to_avro = derive_schema(hint, app)
     except Underivable as error:
         raise AppError(f"{where}: {error}") from error
+    except RecursionError:
+        raise AppError(
+            f"{where}: {hint.__name__} has an alias in it that holds itself; declare a dataclass, which may"
+        ) from None
     try:
         msgspec.convert(None, hint, builtin_types=READ_BY_AVRO)
     except msgspec.ValidationError:

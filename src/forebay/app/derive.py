@@ -255,9 +255,12 @@ def _keep_apart(language: str, one: Derived, other: Derived, hint: Any, where: s
         raise Underivable(f"{where}: {show_type(hint)}: {alike}; declare an optional field for each")
 
 
+_ALIAS = getattr(typing, "TypeAliasType", ())  # there from Python 3.12 on; msgspec reads no other kind
+
+
 def _named_type(hint: Any) -> Any:
-    """Return the type that a NewType or an alias is a name for; any other as it is."""
-    while isinstance(hint, typing.NewType) or type(hint).__name__ == "TypeAliasType":
+    """Return the type that a NewType or an alias by ``type`` is a name for; any other as it is."""
+    while isinstance(hint, (typing.NewType, _ALIAS)):
         hint = hint.__supertype__ if isinstance(hint, typing.NewType) else hint.__value__
     return hint
 

@@ -45,6 +45,8 @@ def _instead(hint: Any) -> str:
             return _INSTEAD[known]
     if origin is typing.Final:
         return f"declare {show_type(typing.get_args(hint)[0])}"
+    if "TypeAliasType" in (type(hint).__name__, type(origin).__name__):
+        return "write what it stands for, or give it its name by a mere '='"
     if isinstance(hint, typing.ForwardRef):
         return "declare a dataclass, which may hold itself, as an alias may not"
     if isinstance(hint, typing.TypeVar):
