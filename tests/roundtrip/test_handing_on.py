@@ -202,8 +202,8 @@ async def test_what_waits_for_its_time_survives_the_processor_that_kept_it(site:
 def test_a_rolling_upgrade_under_load_serves_its_new_operation_from_the_first_call_on(site: Site) -> None:
     """200 requests a second, a quarter of them of an operation that old processors, which still run, do not know.
 
-    On two cores the slowest of them took 0.83 to 0.90 s, where the median of the rest was 0.03 s. On a machine that is
-    so busy that the rest have to wait too, the slowest of those is what the new ones are measured by.
+    On two cores the slowest of them took 0.65 to 0.9 s, where the median of the rest was 0.05 s and their slowest 0.3 s.
+    Where the machine is so busy that the rest have to wait, too, a job that is handed on waits twice as they do.
     """
     gateway, first_old = site.pair()
     second_old = site.processor()
@@ -224,8 +224,8 @@ def test_a_rolling_upgrade_under_load_serves_its_new_operation_from_the_first_ca
     slowest = max(seconds for _, seconds in new)
     print(f"{len(known)} known, median {median:.4f} s; {len(new)} new, slowest {slowest:.3f} s; {statuses}")  # noqa: T201
     assert set(statuses) == {200}, statuses
-    assert len(new) > 100
-    assert slowest - median < 1.0 or slowest < max(seconds for _, seconds in known) + 0.5
+    assert len(new) > 50
+    assert slowest < 1.0 + max(median, 2 * max(seconds for _, seconds in known))
     assert second_new.process.poll() is None
     assert not asyncio.run(read_all(site.settings, topic_names.dead(site.namespace, APP))), "none is dead"
     handed_on = asyncio.run(read_all(site.settings, topic_names.retries(site.namespace, APP, "200ms"), 3))

@@ -26,7 +26,7 @@ from forebay.kafka.wire.connections import Unreachable
 
 log = logging.getLogger(__name__)
 
-HEARTBEAT_INTERVAL = 0.3
+HEARTBEAT_INTERVAL = 0.15
 """Seconds at most between two heartbeats: by the answer to one a member learns that others came or went, and until the
 last of them has learned it, nobody reads."""
 
