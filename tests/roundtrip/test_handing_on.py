@@ -202,7 +202,7 @@ async def test_what_waits_for_its_time_survives_the_processor_that_kept_it(site:
 def test_a_rolling_upgrade_under_load_serves_its_new_operation_from_the_first_call_on(site: Site) -> None:
     """200 requests a second, a quarter of them of an operation that old processors, which still run, do not know.
 
-    On two cores the slowest of them took 0.65 to 0.9 s, where the median of the rest was 0.05 s and their slowest 0.3 s.
+    On two cores the slowest of them took 0.65 to 1.0 s, the median of the rest was 0.05 s, and their slowest 0.3 s.
     Where the machine is so busy that the rest have to wait, too, a job that is handed on waits twice as they do.
     """
     gateway, first_old = site.pair()
