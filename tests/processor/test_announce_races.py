@@ -19,7 +19,7 @@ from forebay.app import Operation
 from forebay.catalog import Ledger
 from forebay.errors import ConfigurationError
 from forebay.messages import OperationMessage, encode_operation
-from forebay_processor.announce import lost_record, taken_back, wanted_record
+from forebay_processor.announce import kept_record, lost_record, taken_back, wanted_record
 
 NAME = "greet"
 Fields = list[Any]
@@ -106,7 +106,7 @@ class Announcer(Reader):
 
     def think(self) -> None:
         """Work out what is to be produced next, if anything."""
-        work_out = wanted_record if self.new is None else lost_record
+        work_out = wanted_record if self.new is None else lost_record if self.state == "starting" else kept_record
         try:
             record = work_out(self.ledger, self.operation, self.id, 1)
         except ConfigurationError:

@@ -98,7 +98,7 @@ class Announcer:
             try:
                 if self._catalog.lost:
                     await topics.ensure(self._settings, topics.of_processor(self._settings, self._app.name))
-                if self._records(lost_record, self._complain):
+                if self._records(kept_record, self._complain):
                     await asyncio.sleep(random.uniform(0, RESTATE_DELAY))  # one of them will do
                     await self._repair()
                 self._troubled = False
@@ -110,7 +110,7 @@ class Announcer:
     async def _repair(self) -> None:
         async with asyncio.timeout(ANNOUNCE_BOUND):
             await self._catch_up()
-            while records := self._records(lost_record, self._complain):
+            while records := self._records(kept_record, self._complain):
                 log.warning("catalog: announces %s again", ", ".join(records))
                 await self._produce(records)
 
@@ -221,6 +221,20 @@ def lost_record(ledger: Ledger, operation: Operation, processor: str, now_ms: in
     if complete == entry.message and not ledger.to_restate(operation.name):
         return None
     return restated(ledger, complete)
+
+
+def kept_record(ledger: Ledger, operation: Operation, processor: str, now_ms: int) -> OperationMessage | None:
+    """Return the record that a processor which has started produces when the catalog loses an operation of this name.
+
+    What overruled its own announcement it announces again as well: whoever said that may be gone. Raises as `merge`.
+    """
+    try:
+        return lost_record(ledger, operation, processor, now_ms)
+    except ConfigurationError:
+        entry = ledger.entry(operation.name)
+        if entry is None or not ledger.to_restate(operation.name):
+            raise
+        return restated(ledger, entry.message)
 
 
 def taken_back(ledger: Ledger, begun: Mapping[str, bool], processor: str) -> dict[str, OperationMessage | None]:
