@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from forebay.kafka import Arrivals, BoundedEvent, Record
-from forebay.kafka.arrivals import CALM_AFTER, pause_after
+from forebay.kafka.arrivals import SINGLE_RECORDS, pause_after
 from tests.support.records import a_record
 
 NEVER = 3600.0
@@ -34,8 +34,8 @@ class Diary:
 
 
 async def test_records_that_come_one_at_a_time_are_taken_in_and_then_have_their_rest() -> None:
-    diary = Diary(*[1] * (CALM_AFTER + 2))
-    for _ in range(CALM_AFTER):
+    diary = Diary(*[1] * (SINGLE_RECORDS + 2))
+    for _ in range(SINGLE_RECORDS):
         await diary.arrivals.next(diary)
     assert "rest" not in diary.entries
     diary.entries.clear()
@@ -44,12 +44,12 @@ async def test_records_that_come_one_at_a_time_are_taken_in_and_then_have_their_
     assert diary.entries == ["read 5", "take 1", "rest"] * 2
 
 
-async def test_records_that_come_together_end_the_calm() -> None:
-    diary = Diary(*[1] * (CALM_AFTER + 1), 2, *[1] * CALM_AFTER)
-    for _ in range(CALM_AFTER + 1):
+async def test_records_that_come_together_end_the_waiting_for_answers() -> None:
+    diary = Diary(*[1] * (SINGLE_RECORDS + 1), 2, *[1] * SINGLE_RECORDS)
+    for _ in range(SINGLE_RECORDS + 1):
         await diary.arrivals.next(diary)
     assert diary.entries.count("rest") == 1
-    for _ in range(1 + CALM_AFTER):
+    for _ in range(1 + SINGLE_RECORDS):
         await diary.arrivals.next(diary)
     assert diary.entries.count("rest") == 1
 

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from forebay.kafka.records import Record
 
-CALM_AFTER = 16
+SINGLE_RECORDS = 16
 """Records in a row that came alone, after which they are taken to come one at a time."""
 
 GATHER_PER_RECORD = 0.00005
@@ -35,18 +35,18 @@ class Source(Protocol):
 class Arrivals:
     """Takes records in as soon as they arrive, in a rhythm that fits the load.
 
-    While records come one at a time, each has a rest before we look for more, so that nothing comes between it and its
-    answer: to ask the broker for more is dear, here and there. Otherwise a pause lets some gather, so that they are
-    fetched together, and what follows from them goes together, too.
+    While records come one at a time, the next fetch waits until the answer to the record is on its way: each fetch
+    request costs CPU in the broker and in this process, which the answer would have to wait for. Otherwise a pause lets
+    some records gather, so that they are fetched together, and what follows from them goes together, too.
 
     Args:
         take: is given the records.
-        rest: is awaited after a record that came alone, before we look for more: it lets the answer go first.
+        wait_for_answer: is awaited after a record that came alone, before the next fetch.
     """
 
-    def __init__(self, take: Callable[[list[Record]], None], rest: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, take: Callable[[list[Record]], None], wait_for_answer: Callable[[], Awaitable[None]]) -> None:
         self._take = take
-        self._rest = rest
+        self._wait_for_answer = wait_for_answer
         self._alone = 0
 
     async def next(self, consumer: Source, limit: int | None = None) -> None:
@@ -54,8 +54,8 @@ class Arrivals:
         records = await consumer.read(limit)
         self._alone = self._alone + 1 if len(records) == 1 else 0
         self._take(records)
-        if self._alone > CALM_AFTER:
-            await self._rest()
+        if self._alone > SINGLE_RECORDS:
+            await self._wait_for_answer()
         else:
             await asyncio.sleep(pause_after(len(records)))
 
