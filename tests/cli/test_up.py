@@ -80,7 +80,9 @@ def test_it_answers_says_where_and_stops_in_order(folder: Path, arguments: list[
         assert up.stop() == 0
         assert gone(started)
         said = up.output
-        assert said.index("gateway-1   | ") < said.rindex("is stopping; 0 requests") < said.rindex("is stopping\n")
+        assert (
+            said.index("gateway-1   | ") < said.rindex("is stopping; requests held: 0") < said.rindex("is stopping\n")
+        )
         assert said.endswith("forebay     | stopped\n")
 
 
