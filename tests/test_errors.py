@@ -36,7 +36,7 @@ def test_every_error_says_what_it_means() -> None:
 
 def test_what_may_succeed_later_says_so() -> None:
     retriable = {name for name, each in vars(errors).items() if getattr(each, "retriable", False) is True}
-    assert retriable == {"BrokerUnavailable", "RetryAfter"}
+    assert retriable == {"BrokerUnavailable", "DeliveryExpired", "RetryAfter"}
 
 
 @pytest.mark.parametrize(
