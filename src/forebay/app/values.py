@@ -15,6 +15,8 @@ from enum import Enum
 from typing import Any
 from uuid import UUID
 
+from forebay.decimals import unscale
+
 ToAvro = Callable[[Any, int], Any]
 
 _LOWEST, _HIGHEST = -(2**63), 2**63 - 1
@@ -191,21 +193,6 @@ def decimal(digits: DecimalMeta) -> ToAvro:
         return unscaled.to_bytes(unscaled.bit_length() // 8 + 1, "big", signed=True)
 
     return to_avro
-
-
-def unscale(value: Decimal, precision: int, scale: int) -> int | None:
-    """Return ``value`` times 10 to the power of ``scale``, or None if it does not fit exactly."""
-    if not value.is_finite() or (value and value.adjusted() >= precision - scale):
-        return None
-    sign, digits, exponent = value.as_tuple()
-    if not value or not isinstance(exponent, int):
-        return 0
-    surplus = -(exponent + scale)
-    if surplus > 0:
-        if surplus >= len(digits) or any(digits[-surplus:]):
-            return None
-        digits = digits[:-surplus]
-    return int(Decimal((sign, digits, max(-surplus, 0))))
 
 
 def member(enum: type[Enum]) -> ToAvro:

@@ -15,6 +15,7 @@ import fastavro.read
 import msgspec
 from msgspec import Meta
 
+from forebay.decimals import unscale
 from forebay_gateway.payloads.explain import Mismatch, describe_kind, describe_value, enumerate_shortly
 from forebay_gateway.payloads.nodes import KIND_OF, Kind, Node, exact_number
 
@@ -264,7 +265,7 @@ def _decimal(attributes: Mapping[str, Any]) -> Node:
             raise Mismatch(f"expected {noun}, found {describe_kind(value)}")
         if isinstance(value, str) and not _NUMBER.match(value):
             raise Mismatch(f"expected {rule}, found {describe_value(value)}")
-        unscaled = _unscale(exact_number(value) if isinstance(value, str) else Decimal(value), precision, scale)
+        unscaled = unscale(exact_number(value) if isinstance(value, str) else Decimal(value), precision, scale)
         if unscaled is None:
             raise Mismatch(f"expected {rule}, found {describe_value(value)}")
         return unscaled.to_bytes(size or unscaled.bit_length() // 8 + 1, "big", signed=True)
@@ -279,21 +280,6 @@ def _decimal(attributes: Mapping[str, Any]) -> Node:
         rule=rule,
         to_avro=to_avro,
     )
-
-
-def _unscale(value: Decimal, precision: int, scale: int) -> int | None:
-    """Return ``value`` times 10 to the power of ``scale``, or None if it does not fit exactly."""
-    if not value.is_finite() or (value and value.adjusted() >= precision - scale):
-        return None
-    sign, digits, exponent = value.as_tuple()
-    if not value or not isinstance(exponent, int):
-        return 0
-    surplus = -(exponent + scale)
-    if surplus > 0:
-        if surplus >= len(digits) or any(digits[-surplus:]):
-            return None
-        digits = digits[:-surplus]
-    return int(Decimal((sign, digits, max(-surplus, 0))))
 
 
 def _read_fixed_uuid(data: bytes, *_: Any) -> UUID | bytes:
