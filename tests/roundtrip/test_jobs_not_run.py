@@ -175,7 +175,7 @@ async def test_a_reply_whose_gateway_is_gone_holds_up_nobody(client: httpx.Async
 
 async def _is_committed(pair: Pair, topic: str) -> bool:
     end = len(await read_all(pair.site.settings, topic))
-    return (await committed(pair.site.settings, APP, "interactive"))[0] == end
+    return (await committed(pair.site.settings, APP, "interactive")).get(0) == end
 
 
 async def _buried(pair: Pair, value: bytes | None, request_id: str | None = None) -> Record:

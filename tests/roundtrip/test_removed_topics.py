@@ -54,6 +54,7 @@ async def test_what_a_processor_has_to_keep_or_to_hand_on_waits_for_its_topic_to
     async with Admin.connect(site.settings) as admin:
         await admin.delete(dead)
         await admin.delete(retries)
+        await until(lambda: _are_gone(admin, dead, retries), 10, "the broker takes nothing for them any more")
         await put(site.settings, queue, b"noise", key=b"noise")
         await put(site.settings, queue, encode_job(job), key=job["request_id"].encode())
         [reply] = await until(
@@ -66,6 +67,10 @@ async def test_what_a_processor_has_to_keep_or_to_hand_on_waits_for_its_topic_to
     assert letter.value == b"noise"
     assert await read_all(site.settings, retries, 3), "the job was handed on"
     assert processor.process.poll() is None
+
+
+async def _are_gone(admin: Admin, *topics: str) -> bool:
+    return not set(topics) & set(await admin.names())
 
 
 async def _are_there(admin: Admin, *topics: str) -> bool:

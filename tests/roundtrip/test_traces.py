@@ -164,13 +164,14 @@ async def test_a_deadline_that_passes_leaves_a_whole_trace(client: httpx.AsyncCl
     parent = Parent()
     response = await client.post("/v1/brief_on_loop", json={"tag": "x", "seconds": 30}, headers=parent.headers)
     assert response.status_code == 504
-    await until(
-        lambda: {"POST /v1/brief_on_loop", "brief_on_loop"} <= {span.name for span in collector.spans(parent.trace_id)},
-        15,
-        "both processes have exported",
-    )
-    ids = {span.span_id for span in collector.spans(parent.trace_id)} | {parent.span_id}
-    assert all(span.parent_id in ids for span in collector.spans(parent.trace_id))
+
+    def is_whole() -> bool:
+        spans = collector.spans(parent.trace_id)
+        ids = {span.span_id for span in spans} | {parent.span_id}
+        has_both_ends = {"POST /v1/brief_on_loop", "brief_on_loop"} <= {span.name for span in spans}
+        return has_both_ends and all(span.parent_id in ids for span in spans)
+
+    await until(is_whole, 15, "both processes have exported, and every span has its parent")
     [handler] = [span for span in collector.spans(parent.trace_id) if span.name == "brief_on_loop"]
     assert handler.failed
 
