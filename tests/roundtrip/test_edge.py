@@ -169,11 +169,22 @@ async def test_a_head_of_nearly_64_kib_is_served(port: int) -> None:
         [b"0\r\nX: ", *[b"y" * 20_000] * 10],
         [b"0\r\n" + b"X: y\r\n" * 15_000 + b"\r\n"],
         [b"1;x=", *[b"y" * 20_000] * 10],
+        [b"1;x=" + b"y" * 150_000 + b"\r\n {}\r\n0\r\n\r\n"],
+        [b"1;x=%b\r\n \r\n" % (b"y" * 1000) * 150 + b"0\r\n\r\n"],
+        [b"1;x=%b\r\n \r\n" % (b"y" * 10_000)] * 15,
+        [b"0" * 150_000 + b"1\r\n \r\n0\r\n\r\n"],
     ],
-    ids=["a trailer", "trailers", "chunk extension"],
+    ids=["a trailer", "trailers", "chunk extension", "in one piece", "of many chunks", "one by one", "zeros"],
 )
-async def test_what_surrounds_a_body_is_bounded_too(port: int, tail: list[bytes]) -> None:
-    assert (await ask(port, ON_LOOP + CHUNKED, *tail)).status == 431
+@pytest.mark.parametrize("offer", [b"", OFFERS["curl"]], ids=["", "with an upgrade"])
+async def test_what_surrounds_a_body_is_bounded_too(port: int, tail: list[bytes], offer: bytes) -> None:
+    response = await ask(port, ON_LOOP + offer + CHUNKED, *tail)
+    assert (response.status, response.problem) == (431, "head-too-large")
+
+
+async def test_small_chunks_are_no_excess(port: int) -> None:
+    body = b"".join(b"1;a=b\r\n%c\r\n" % byte for byte in b" " * 30_000 + TASK) + b"0\r\n\r\n"
+    assert (await ask(port, ON_LOOP + CHUNKED, body)).json["tag"] == "edge"
 
 
 async def test_trailers_change_nothing(port: int) -> None:
@@ -333,15 +344,16 @@ TUNNELS = [b"x:80", b"http://x", b"http://x/v1/on_loop", b"https://x:443/v1/on_l
     "sent",
     [
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
-        b"BREW /v1/on_loop HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"post /v1/on_loop HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"nonsense\r\n\r\n",
+        b" POST /v1/on_loop HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"POST\t/v1/on_loop HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"POST\r\n",
         b"POST on_loop HTTP/1.1\r\nHost: x\r\n\r\n",
         b"POST /v1/on loop HTTP/1.1\r\nHost: x\r\n\r\n",
         b"POST http:///v1/on_loop HTTP/1.1\r\nHost: x\r\n\r\n",
         b"POST /v1/on_loop#x HTTP/1.1\r\nHost: x\r\n\r\n",
         b"POST ftp://x/v1/on_loop HTTP/1.1\r\nHost: x\r\n\r\n",
         b"POST /v1/\xc3\xa9 HTTP/1.1\r\nHost: x\r\n\r\n",
-        *(b"CONNECT %b HTTP/1.1\r\nHost: x\r\n\r\n" % target for target in TUNNELS),
         b"POST /v1/on_loop HTTP/1.1\r\n\r\n",
         b"POST /v1/on_loop HTTP/1.1\r\nHost: a b\r\n\r\n",
         b"POST /v1/on_loop HTTP/1.1\r\nHost: x/y\r\n\r\n",
@@ -355,6 +367,35 @@ TUNNELS = [b"x:80", b"http://x", b"http://x/v1/on_loop", b"https://x:443/v1/on_l
 async def test_what_is_malformed_is_400_as_a_problem(port: int, sent: bytes) -> None:
     response = await ask(port, sent)
     assert (response.status, response.problem, response.fields["connection"]) == (400, "malformed", "close")
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"BREW /v1/on_loop HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"\r\nBREW /v1/on_loop HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"post /v1/on_loop HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"POSTAL /v1/on_loop HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"P!ST /v1/on_loop HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"SETUP /v1/on_loop HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"X" * 100_000 + b" /v1/on_loop HTTP/1.1\r\nHost: x\r\n\r\n",
+        *(b"CONNECT %b HTTP/1.1\r\nHost: x\r\n\r\n" % target for target in TUNNELS),
+    ],
+    ids=lambda sent: repr(sent[:40]),
+)
+async def test_a_method_that_is_not_known_is_501(port: int, sent: bytes) -> None:
+    response = await ask(port, sent)
+    assert (response.status, response.problem, response.fields["connection"]) == (501, "unknown-method", "close")
+
+
+@pytest.mark.parametrize("in_pieces", [False, True])
+async def test_a_method_that_is_not_known_is_501_behind_a_request_too(port: int, in_pieces: bool) -> None:
+    sent = ON_LOOP + SIZED + TASK + b"BREW /v1/on_loop HTTP/1.1\r\nHost: x\r\n\r\n"
+    async with connected(port) as connection:
+        await connection.send(*([bytes([byte]) for byte in sent] if in_pieces else [sent]))
+        assert (await connection.response()).status == 200
+        assert (await connection.response()).problem == "unknown-method"
+        assert await connection.is_closed()
 
 
 @pytest.mark.parametrize(

@@ -112,6 +112,16 @@ def unsupported_version(version: str) -> HttpProblem:
     )
 
 
+def unknown_method() -> HttpProblem:
+    """501: a method that nothing here has."""
+    return HttpProblem(
+        501,
+        "unknown-method",
+        "The method is not known",
+        "no operation has the request's method; methods are written in capitals, and an operation is called with POST",
+    )
+
+
 def unsupported_transfer_coding(coding: str) -> HttpProblem:
     """501: the body comes in a transfer coding that nobody here reads."""
     return HttpProblem(

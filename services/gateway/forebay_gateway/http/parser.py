@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 
 import httptools
@@ -17,8 +18,17 @@ log = logging.getLogger(__name__)
 MAX_HEAD_BYTES = 64 * 1024
 """Bytes of a request's head, and of what a body may have between two pieces of content: trailers, chunk extensions."""
 
+MAX_PIECE_BYTES = 16 * 1024
+"""Bytes that are parsed at a time: httptools does not say where in them a request begins or ends, so the bounds on what
+is no content are kept to this precision."""
+
 _NO_VERSION = "0.0"
 """What llhttp says before it has read one."""
+
+_TOKEN = rb"(?<![!#$%&'*+\-.^_`|~0-9A-Za-z])([!#$%&'*+\-.^_`|~0-9A-Za-z]+)"
+_OF_OTHER_PROTOCOLS = "Invalid method for HTTP/x.x"
+_METHOD = re.compile(rb"[\r\n]*" + _TOKEN + rb"(?: |\Z)")
+_REQUEST_LINE = re.compile(_TOKEN + rb" [^ \r\n]+ HTTP/\d\.\d\r?\n")
 
 
 class RequestParser:
@@ -46,6 +56,8 @@ class RequestParser:
         self._repeated: bytes | None = None
         self._may_be_too_large = False
         self._head_bytes = 0  # of a head that comes in pieces, then of the trailers
+        self._start = b""  # of a head without its target yet
+        self._ends = 0  # of requests
         self.in_head = False
         self.receiving: Request | None = None
         self.heads = 0
@@ -53,21 +65,14 @@ class RequestParser:
 
     def feed(self, data: bytes) -> HttpProblem | None:
         """Take in what has come; returns why nothing more can be made of it, if that is so."""
-        if self.ended and self.receiving is None:
-            return None
-        was_in_head = self.in_head
-        self._may_be_too_large = was_in_head or len(data) > MAX_HEAD_BYTES
-        if self.receiving is not None:
-            self.receiving.silence += len(data)
-        problem = self._parse(data)
-        if problem is None:
-            if self.in_head and was_in_head:
-                self._head_bytes += len(data)
-                if self._head_bytes > MAX_HEAD_BYTES:
-                    return problems.head_too_large(MAX_HEAD_BYTES)
-            if self.receiving is not None and self.receiving.silence > MAX_HEAD_BYTES:
-                return problems.head_too_large(MAX_HEAD_BYTES)
-        return problem
+        if len(data) <= MAX_PIECE_BYTES:
+            return self._feed(data)
+        view = memoryview(data)
+        for begin in range(0, len(data), MAX_PIECE_BYTES):
+            problem = self._feed(view[begin : begin + MAX_PIECE_BYTES])
+            if problem is not None:
+                return problem
+        return None
 
     def abandon(self) -> Request | None:
         """Make nothing more of what comes; returns the request whose body was on its way."""
@@ -81,10 +86,35 @@ class RequestParser:
         self.abandon()
         del self._parser
 
-    def _parse(self, data: bytes) -> HttpProblem | None:
+    def _feed(self, data: bytes | memoryview) -> HttpProblem | None:
+        if self.ended and self.receiving is None:
+            return None
+        self._may_be_too_large = was_in_head = self.in_head
+        if self.receiving is not None:
+            self.receiving.silence += len(data)
+        ends = self._ends
+        try:
+            self._parse(data)
+        except httptools.HttpParserCallbackError as error:
+            log.error("a request could not be taken in", exc_info=error)
+            return problems.internal_error()
+        except httptools.HttpParserError as error:
+            return self._name_mistake(error, bytes(data), is_behind_another=self._ends > ends)
+        if self.in_head:
+            if not self._target:
+                self._start += data
+            if was_in_head:
+                self._head_bytes += len(data)
+                if self._head_bytes > MAX_HEAD_BYTES:
+                    return problems.head_too_large(MAX_HEAD_BYTES)
+        if self.receiving is not None and self.receiving.silence > MAX_HEAD_BYTES:
+            return problems.head_too_large(MAX_HEAD_BYTES)
+        return None
+
+    def _parse(self, data: bytes | memoryview) -> None:
         while True:
             try:
-                self._parser.feed_data(data)
+                return self._parser.feed_data(data)
             except httptools.HttpParserUpgrade as upgrade:
                 if self.ended:
                     return None
@@ -94,20 +124,19 @@ class RequestParser:
                 head = without_upgrade(method, self._target, version, self._fields, self._repeated)
                 data = head + data[upgrade.args[0] :]
                 self._parser = httptools.HttpRequestParser(self)
-            except httptools.HttpParserCallbackError as error:
-                log.error("a request could not be taken in", exc_info=error)
-                return problems.internal_error()
-            except httptools.HttpParserError as error:
-                return self._name_mistake(error)
-            else:
-                return None
 
-    def _name_mistake(self, error: httptools.HttpParserError) -> HttpProblem:
+    def _name_mistake(self, error: httptools.HttpParserError, data: bytes, *, is_behind_another: bool) -> HttpProblem:
         version = self._parser.get_http_version()
         if version not in (*VERSIONS, _NO_VERSION):
             return problems.unsupported_version(version)
         if isinstance(error, httptools.HttpParserInvalidMethodError):
-            return problems.malformed("this is not HTTP, or its method is none that is known here")
+            # where in the data the method stands is not said
+            start = _REQUEST_LINE.finditer(data) if is_behind_another else [_METHOD.match(self._start + data)]
+            if any(found is not None and not _is_method(found[1]) for found in start):
+                return problems.unknown_method()
+            return problems.malformed("this is not HTTP")
+        if _OF_OTHER_PROTOCOLS in str(error):
+            return problems.unknown_method()
         return problems.malformed(f"this is not HTTP: {error}")
 
     # The names are those by which httptools finds what it calls.
@@ -115,6 +144,7 @@ class RequestParser:
     def on_message_begin(self) -> None:
         """Begin a head."""
         self.in_head = True
+        self._start = b""
         self._target = b""
         self._fields = {}
         self._repeated = None
@@ -148,9 +178,9 @@ class RequestParser:
         if self._parser.should_upgrade() and not is_connect:
             return  # llhttp stops here, and is made to go on
         version = self._parser.get_http_version()
-        # CONNECT asks for a tunnel, whatever its target: it is refused, as no other head makes llhttp go on behind it
         path = None if is_connect else path_of(self._target)
-        fault = find_fault(version, path, self._fields, self._repeated)
+        # CONNECT asks for a tunnel, whatever its target, and llhttp does not go on behind it
+        fault = problems.unknown_method() if is_connect else find_fault(version, path, self._fields, self._repeated)
         if self._may_be_too_large and self._head_size() > MAX_HEAD_BYTES:
             fault = problems.head_too_large(MAX_HEAD_BYTES)
         request = Request(
@@ -170,6 +200,7 @@ class RequestParser:
 
     def on_message_complete(self) -> None:
         """End the body."""
+        self._ends += 1
         request, self.receiving = self.receiving, None
         if request is not None:
             request.finish()
@@ -189,6 +220,15 @@ class RequestParser:
 
     def _head_size(self) -> int:
         return len(self._target) + sum(_size(*field) for field in self._fields.items())
+
+
+def _is_method(token: bytes) -> bool:
+    """Whether llhttp takes it for a method."""
+    try:
+        httptools.HttpRequestParser(None).feed_data(token + b" ")
+    except httptools.HttpParserInvalidMethodError:
+        return False
+    return True
 
 
 def _size(name: bytes, value: bytes) -> int:

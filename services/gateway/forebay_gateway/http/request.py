@@ -10,6 +10,9 @@ from forebay_gateway import problems
 from forebay_gateway.problems import HttpProblem
 from forebay_gateway.response import Response
 
+FRAMING_BYTES = 16
+"""Bytes that the framing of a chunk may take beside two for each byte of its content, before they count as excess."""
+
 
 class Channel(Protocol):
     """The way back to the client of a request."""
@@ -34,7 +37,7 @@ class Request:
         complete: whether all of the body is here.
         status: of the response; None until there has been one.
         received: bytes of the body so far.
-        silence: bytes since then that brought nothing of the body.
+        silence: bytes that brought nothing of the body, beyond what its framing may take.
     """
 
     __slots__ = (
@@ -123,7 +126,7 @@ class Request:
     def add(self, data: bytes) -> None:
         """Take in a piece of the body."""
         self.received += len(data)
-        self.silence = 0
+        self.silence = max(0, self.silence - FRAMING_BYTES - 3 * len(data))
         if self.answered or self._failure is not None:
             return
         self._body.append(data)

@@ -32,8 +32,9 @@ from forebay.codec import Schema
 from forebay.errors import InvalidSchema, PayloadInvalid, PayloadMalformed, UnreadableBody
 from forebay.recursion import TooDeep
 from forebay_gateway.payloads.compile import compile_schema
-from forebay_gateway.payloads.explain import MISSING, Mismatch, explain
+from forebay_gateway.payloads.explain import Mismatch, explain
 from forebay_gateway.payloads.nodes import Node, ReadState, exact_number
+from forebay_gateway.payloads.parts import JsonText
 
 _POSITION = re.compile(r" \(byte (\d+)\)\Z")
 
@@ -85,7 +86,8 @@ class PayloadCodec:
             value = self._decoder.decode(body)
             return value if self._node.to_avro is None else self._node.to_avro(value, ReadState())
         except msgspec.ValidationError as error:
-            mismatch = explain(self._node, _read_untyped(body), str(error))
+            _check_whole(body)
+            mismatch = explain(self._node, JsonText(body, exact_number), str(error))
             raise PayloadInvalid(mismatch.field, mismatch.reason) from None
         except Mismatch as mismatch:
             raise PayloadInvalid(mismatch.field, mismatch.reason) from None
@@ -101,17 +103,16 @@ class PayloadCodec:
             raise UnreadableBody(f"value of {self._schema.name} cannot be JSON: {error}") from error
 
 
-def _read_untyped(body: bytes) -> Any:
-    """Read JSON without a type, to look for what did not fit.
+def _check_whole(body: bytes) -> None:
+    """Look whether it is JSON to the end, which was not read where something before did not fit.
 
     Raises:
-        PayloadMalformed: it is not JSON after all, further on.
+        PayloadMalformed: it is not.
     """
     try:
-        return _UNTYPED.decode(body)
+        _UNTYPED.decode(body)
     except (msgspec.ValidationError, RecursionError):
-        # a number or a depth beyond any bounds, for which there is no value
-        return MISSING
+        return  # a number or a depth beyond any bounds, for which there is no value
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise _malformed(body, error) from None
 

@@ -9,13 +9,10 @@ from decimal import Decimal
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-import msgspec
+from forebay_gateway.payloads.parts import MISSING, JsonValue
 
 if TYPE_CHECKING:
     from forebay_gateway.payloads.nodes import Node
-
-MISSING: Any = object()
-"""In place of a value that could not be found."""
 
 _LONGEST_ECHO = 40
 _LONGEST_REASON = 300
@@ -108,45 +105,39 @@ def describe_kind(value: Any) -> str:
     return _FOUND[_NAMES[type(value)]]
 
 
-def explain(node: Node, value: Any, text: str) -> Mismatch:
+def explain(node: Node, value: JsonValue, text: str) -> Mismatch:
     """Turn the text of a ``msgspec.ValidationError`` into a path and a reason.
 
     Args:
         node: the type that ``value`` was to be.
-        value: the JSON value as a whole, or `MISSING` if it cannot be had; needed for the keys of maps, which msgspec
-            leaves out.
+        value: the JSON value as a whole; needed for the keys of maps, which msgspec leaves out.
         text: the error's text, such as "Expected `int`, got `str` - at `$.size`".
     """
     located = _LOCATED.search(text)
     what = text[: located.start()] if located else text
     steps: list[str | int] = []
+    place: JsonValue | None = value
     for step in _STEP.finditer(located[1] if located else ""):
-        child, value, name = _descend(node, value, step)
+        child, place, name = _descend(node, place, step)
         if child is None:
             break
         node = child
         steps.append(name)
     steps.reverse()
-    return _reason(node, value, what, steps)
+    return _reason(node, MISSING if place is None else place.value(), what, steps)
 
 
-def _descend(node: Node, value: Any, step: re.Match[str]) -> tuple[Node | None, Any, str | int]:
+def _descend(
+    node: Node, place: JsonValue | None, step: re.Match[str]
+) -> tuple[Node | None, JsonValue | None, str | int]:
     name, index = step[1], step[2]
-    if name is not None:
-        return node.child("field", name), value.get(name, MISSING) if isinstance(value, dict) else MISSING, name
-    if index is not None:
-        position = int(index)
-        inside = isinstance(value, list) and position < len(value)
-        return node.child("item"), value[position] if inside else MISSING, position
-    values = node.child("value")
-    if values is not None and isinstance(value, dict):
-        for key, entry in value.items():
-            try:
-                msgspec.convert(entry, values.json_type)
-            except (msgspec.ValidationError, RecursionError):
-                return values, entry, MapKey(key)
-    # it is a key that comes twice, of which only the last is left
-    return values, MISSING, "*"
+    child = node.child("field", name) if name else node.child("item" if index else "value")
+    if name:
+        return child, None if place is None or child is None else place.field(name, child.json_type), name
+    if index:
+        return child, None if place is None else place.item(int(index)), int(index)
+    found = None if place is None or child is None else place.misfit(child.json_type)
+    return (child, None, "*") if found is None else (child, found[1], MapKey(found[0]))
 
 
 def _reason(node: Node, value: Any, what: str, steps: list[str | int]) -> Mismatch:

@@ -19,6 +19,7 @@ from typing import Any, Literal
 import msgspec
 
 from forebay_gateway.payloads.explain import explain
+from forebay_gateway.payloads.parts import ReadValue
 
 ToAvro = Callable[[Any, "ReadState"], Any]
 Kind = Literal["null", "boolean", "integer", "number", "string", "array", "object"]
@@ -108,7 +109,7 @@ def read_value(node: Node, value: Any, state: ReadState) -> Any:
     try:
         read = msgspec.convert(value, node.json_type)
     except msgspec.ValidationError as error:
-        raise explain(node, value, str(error)) from None
+        raise explain(node, ReadValue(value), str(error)) from None
     return read if node.to_avro is None else node.to_avro(read, state)
 
 
