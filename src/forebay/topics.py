@@ -24,7 +24,7 @@ RETRY_PARTITIONS = 3
 """Partitions at most of each retry topic."""
 
 CREATION_BOUND = 15.0
-"""Seconds until every node must know a topic that was just created."""
+"""Seconds until every node must know another one of the topics that were just created: many partitions take longer."""
 _LOOK_AGAIN = 0.02
 
 
@@ -171,10 +171,12 @@ async def apply(settings: Settings, specs: Iterable[TopicSpec]) -> list[TopicSta
             if spec.name not in found:
                 await admin.create(spec.name, spec.partitions, settings.replication_factor, spec.config)
         try:
-            async with asyncio.timeout(CREATION_BOUND):
+            async with asyncio.timeout(CREATION_BOUND) as bound:
                 while missing := [spec.name for spec in specs if spec.name not in found]:
                     await asyncio.sleep(_LOOK_AGAIN)
-                    found = await admin.describe(spec.name for spec in specs)
+                    known, found = len(found), await admin.describe(spec.name for spec in specs)
+                    if len(found) > known:
+                        bound.reschedule(asyncio.get_running_loop().time() + CREATION_BOUND)
         except TimeoutError:
             raise BrokerUnavailable(
                 f"topics {', '.join(missing)} were created but did not show up within {CREATION_BOUND:g} s"

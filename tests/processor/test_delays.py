@@ -13,14 +13,14 @@ from forebay.errors import BrokerUnavailable, MessageTooLarge, TopicUnknown
 from forebay.kafka import Headers, Record
 from forebay.messages import decode_reply, encode_job
 from forebay_processor.dead_letters import DeadLetters
-from forebay_processor.delays import TRY_AGAIN_MS, Delays, Partitions
+from forebay_processor.delays import READING, TRY_AGAIN_MS, Delays, Partitions
 from forebay_processor.fatal import Fatal
 from forebay_processor.intake import JobReader
 from forebay_processor.lease import Ending, Lease
 from forebay_processor.metrics import Metrics
 from forebay_processor.settle import Settler
 from forebay_schemas import topics as topic_names
-from tests.support.chain import APP, NAMESPACE, Chain, HeldProducer, Sent
+from tests.support.chain import APP, NAMESPACE, PAUSE_LIMIT, Chain, HeldProducer, Sent
 from tests.support.jobs import NEVER, Ended, a_message
 from tests.support.waiting import until
 
@@ -36,14 +36,24 @@ class Mover:
 
     def __init__(self, partitions: Partitions | None = None) -> None:
         self.now = NOW
-        chain = Chain({}, self.clock)
+        self.chain = chain = Chain({}, self.clock)
         self.producer, self.fatal = HeldProducer(), Fatal(asyncio.Event())
         metrics = Metrics(APP)
         dead = DeadLetters(NAMESPACE, APP, self.producer, metrics)
         settler = Settler(NAMESPACE, APP, self.producer, dead, "processor", self.fatal, metrics, self.clock)
         reader = JobReader(NAMESPACE)
         self.delays = Delays(
-            NAMESPACE, APP, reader, self.producer, settler, chain.processor, self.fatal, metrics, partitions, self.clock
+            NAMESPACE,
+            APP,
+            reader,
+            self.producer,
+            settler,
+            chain.processor,
+            self.fatal,
+            metrics,
+            chain.pauses,
+            partitions,
+            self.clock,
         )
         self.ended = Ended()
         self.leases: list[Lease] = []
@@ -113,6 +123,17 @@ async def test_a_job_leaves_its_topic_when_it_is_due_or_its_delay_is_over(
         assert RETRIES[moved_to] <= max(due - mover.now, 200)
     else:
         assert moved_to == QUEUE
+
+
+async def test_nothing_is_moved_after_a_pause_until_the_group_says_that_it_is_still_ours() -> None:
+    mover = Mover()
+    confirmed = 0.0
+    mover.chain.pauses.watch(READING, lambda: confirmed)
+    key = mover.take(topic_names.retries(NAMESPACE, APP, "200ms"), [])
+    mover.chain.awake += PAUSE_LIMIT + 1
+    assert mover.move(NOW + 200) == []
+    confirmed = mover.chain.awake
+    assert mover.move(NOW + 201) == [(QUEUE, key)]
 
 
 async def test_records_of_a_partition_keep_their_order() -> None:

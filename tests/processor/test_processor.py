@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from functools import partial
 
 import pytest
 
 from forebay.errors import SlotsHeld
 from forebay.kafka import Record, Start
 from forebay.messages import decode_reply, encode_job
+from forebay.settings import TIERS
 from forebay_processor import held
 from forebay_processor import processor as processor_module
 from forebay_processor.lease import Ending, Lease
 from forebay_schemas import topics as topic_names
-from tests.support.chain import APP, NAMESPACE, SLOTS, Chain
+from tests.support.chain import APP, NAMESPACE, PAUSE_LIMIT, SLOTS, Chain
 from tests.support.jobs import NEVER, a_message
 from tests.support.waiting import until
 
@@ -85,6 +87,28 @@ async def test_a_job_cancelled_before_its_first_step_at_the_end_is_handed_back(r
     await running.chain.processor.drain(0, asyncio.Event())
     assert lease.ending is Ending.HANDED_BACK
     assert running.chain.scheduler.free == SLOTS
+
+
+async def test_what_is_in_hand_after_a_pause_waits_for_the_group_to_say_that_it_is_still_ours(running: Running) -> None:
+    chain, processor = running.chain, running.chain.processor
+    confirmed = dict.fromkeys(TIERS, 0.0)
+    for tier in TIERS:
+        chain.pauses.watch(tier, partial(confirmed.__getitem__, tier))
+    chain.awake += PAUSE_LIMIT + 1
+    left, kept = await running.fetch("on_loop"), await running.fetch("on_loop", "bulk")
+    await turns()
+    assert chain.script.begun == []
+    await chain.fetchers["interactive"].revoked({left.partition})
+    assert left.ending is Ending.HANDED_BACK
+    chain.awake += 0.1
+    confirmed["bulk"] = chain.awake
+    processor.expire()
+    await turns()
+    assert len(chain.script.begun) == 1
+    chain.finish(b"")
+    await turns()
+    chain.producer.sent.pop().on_delivery(None)
+    assert kept.ending is Ending.DONE
 
 
 async def test_a_thread_that_outlives_its_deadline_keeps_its_slot_and_says_so(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from collections.abc import Callable
 
@@ -113,6 +114,22 @@ async def test_a_long_job_at_the_end_keeps_nobody_waiting_but_who_shares_its_par
         assert set(site.times_run(operation).values()) == {1}
 
 
+async def test_a_processor_that_was_frozen_begins_nothing_that_others_have_run(site: Site) -> None:
+    gateway, frozen = site.pair(FOREBAY_SLOTS="4")
+    async with httpx.AsyncClient(base_url=gateway.url, timeout=60) as client:
+        held = [asyncio.create_task(ask(client, "on_loop", f"job-{number}", 0.5)) for number in range(16)]
+        await until(lambda: site.runs("on_loop"), 20, "some are running, and the others wait in memory")
+        frozen.process.send_signal(signal.SIGSTOP)
+        await asyncio.to_thread(site.processor, FOREBAY_SLOTS="4")
+        responses = await asyncio.gather(*held)
+        assert {response.status_code for response in responses} == {200}
+        before = len(site.runs("on_loop"))
+        frozen.process.send_signal(signal.SIGCONT)
+        await until(lambda: frozen.output.count("interactive: reads ") >= 2, 30, "it has joined its group anew")
+        await until(lambda: _answered_by(client, frozen), 30, "it takes part again")
+    assert not [run for run in site.runs("on_loop")[before:] if run.tag.startswith("job-")]
+
+
 async def test_what_does_not_end_within_the_drain_is_handed_to_another(site: Site) -> None:
     gateway, leaving = site.pair(FOREBAY_DRAIN="0.5")
     async with httpx.AsyncClient(base_url=gateway.url, timeout=60) as client:
@@ -191,3 +208,8 @@ async def test_a_processor_ends_soon_also_while_the_broker_does_not_answer(
             task.cancel()
         await asyncio.gather(*held, return_exceptions=True)
     assert "Traceback" not in processor.output
+
+
+async def _answered_by(client: httpx.AsyncClient, processor: Processor) -> bool:
+    response = await ask(client, "on_loop", "share")
+    return bool(response.json()["pid"] == processor.pid)

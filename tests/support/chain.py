@@ -24,6 +24,7 @@ from forebay_processor.fetch import Fetcher
 from forebay_processor.intake import JobReader, TierIntake
 from forebay_processor.lease import Partition
 from forebay_processor.metrics import Metrics
+from forebay_processor.pauses import Pauses
 from forebay_processor.processor import Processor
 from forebay_processor.run.call import HandlerResult
 from forebay_processor.run.handlers import Handlers
@@ -36,6 +37,8 @@ NAMESPACE = "forebay."
 APP = "chain"
 SLOTS = 4
 WINDOW = 6
+PAUSE_LIMIT = 3.0
+"""Seconds for which the process may stand still."""
 
 
 @dataclass
@@ -231,6 +234,7 @@ class Chain:
     """
 
     def __init__(self, group: dict[Partition, int], clock: Callable[[], float]) -> None:
+        self.awake = 0.0
         self.script = Script()
         app = an_app(self.script)
         self.producer, self.calls, self.member = HeldProducer(), HeldCalls(), HeldMember(group)
@@ -242,7 +246,10 @@ class Chain:
         settler = Settler(NAMESPACE, APP, self.producer, dead, "processor", self.fatal, metrics, clock)
         self.handlers = Handlers(self.calls, self.calls)
         spans = Spans(TracerProvider(), NAMESPACE, APP)
-        self.processor = Processor(self.scheduler, self.handlers, settler, spans, self.fatal, metrics, clock)
+        self.pauses = Pauses(PAUSE_LIMIT, lambda: self.awake)
+        self.processor = Processor(
+            self.scheduler, self.handlers, settler, spans, self.fatal, metrics, self.pauses, clock
+        )
         reader, resolver = JobReader(NAMESPACE), Resolver(app.operations, NoCatalog())
         self.fetchers = {
             tier: Fetcher(

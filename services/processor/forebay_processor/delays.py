@@ -25,11 +25,14 @@ from forebay_processor.fatal import Fatal
 from forebay_processor.intake import JobReader
 from forebay_processor.lease import Lease, Partition
 from forebay_processor.metrics import Metrics
+from forebay_processor.pauses import Pauses
 from forebay_processor.processor import Processor
 from forebay_processor.sending import Sending
 from forebay_processor.settle import Settler
 from forebay_schemas import topics as topic_names
 
+READING = "retries"
+"""What the reading of the retry topics is called, beside the tiers."""
 WINDOW = 1000
 """Records of a partition that may be in hand: those that are due next."""
 WINDOW_BYTES = 4 * 1024 * 1024
@@ -41,6 +44,7 @@ TRY_AGAIN_MS = 250
 
 _LONGEST_WAIT = 1.0
 _SHORTEST_WAIT = 0.001
+_WAIT_IN_DOUBT = 0.05
 
 
 @dataclass(slots=True, frozen=True, eq=False)
@@ -80,6 +84,7 @@ class Delays:
         processor: sees to it that those are settled.
         fatal: takes the errors for which a lease cannot end.
         metrics: counts it.
+        pauses: says whether nothing is to be moved.
         partitions: says which partition of its queue a job goes to; default: to any.
         clock: seconds since the epoch.
     """
@@ -98,6 +103,7 @@ class Delays:
         processor: Processor,
         fatal: Fatal,
         metrics: Metrics,
+        pauses: Pauses,
         partitions: Partitions | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -112,6 +118,7 @@ class Delays:
         self._partitions = partitions
         self._fatal = fatal
         self._metrics = metrics
+        self._pauses = pauses
         self._clock = clock
         self._waiting: dict[Partition, deque[_Delayed]] = {}
         self._moving: set[_Delayed] = set()
@@ -175,6 +182,8 @@ class Delays:
         """Wait until a job is due, or there are new ones."""
         now = self._clock() * 1000
         wait = min((waiting[0].due - now for waiting in self._waiting.values()), default=math.inf) / 1000
+        if READING in self._pauses.in_doubt():
+            wait = max(wait, _WAIT_IN_DOUBT)
         if wait <= 0:
             await asyncio.sleep(0)
             return
@@ -187,6 +196,8 @@ class Delays:
 
     def move(self) -> None:
         """Move the jobs that are due, in their order in each partition, until too much waits for the broker."""
+        if READING in self._pauses.in_doubt():
+            return
         now = int(self._clock() * 1000)
         for partition in list(self._waiting):
             waiting = self._waiting[partition]

@@ -51,6 +51,10 @@ class Member:
             busy=self._busy,
         )
 
+    def confirmed(self) -> float:
+        """Return when, by `time.monotonic`, the last heartbeat was sent that the group answered."""
+        return self.consumer.confirmed_at
+
     def fetcher(self, name: str, intake: Intake, fatal: Fatal) -> Fetcher:
         """Return a fetcher that reads by this.
 

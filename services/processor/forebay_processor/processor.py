@@ -22,6 +22,7 @@ from forebay_processor.held import HeldSlots
 from forebay_processor.lease import Lease, LeaseError, Partition
 from forebay_processor.metrics import Metrics
 from forebay_processor.outcome import crashed, expired
+from forebay_processor.pauses import Pauses
 from forebay_processor.run.call import now
 from forebay_processor.schedule import Scheduler
 from forebay_processor.settle import Settler
@@ -57,6 +58,7 @@ class Processor:
         spans: traces it.
         fatal: takes the error for which the lease of a job cannot end.
         metrics: counts it.
+        pauses: says of which tiers nothing is to be begun.
         clock: seconds since the epoch.
 
     """
@@ -69,6 +71,7 @@ class Processor:
         spans: Spans,
         fatal: Fatal,
         metrics: Metrics,
+        pauses: Pauses,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._scheduler = scheduler
@@ -77,6 +80,7 @@ class Processor:
         self._spans = spans
         self._fatal = fatal
         self._metrics = metrics
+        self._pauses = pauses
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -117,7 +121,8 @@ class Processor:
             return
         now_ms = int(self._clock() * 1000)
         moved = self._drop_expired(now_ms)
-        while (work := self._scheduler.take()) is not None:
+        in_doubt = self._pauses.in_doubt()
+        while (work := self._scheduler.take(in_doubt)) is not None:
             self._start(work)
             self._drop_expired(now_ms)  # it may have stood before one that nobody waits for
             moved = True

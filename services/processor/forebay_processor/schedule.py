@@ -7,7 +7,7 @@ never waits behind a processor full of slow work, and no tier starves.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from forebay.errors import ConfigurationError
 from forebay_processor.work import Work
@@ -80,12 +80,16 @@ class Scheduler:
                 gone.append(self._pop(queue))
         return gone
 
-    def take(self) -> Work | None:
-        """Take out the job to run next, and a slot for it; None while there is no job or no slot for one."""
+    def take(self, held_back: Collection[str] = ()) -> Work | None:
+        """Take out the job to run next, and a slot for it; None while there is no job or no slot for one.
+
+        Args:
+            held_back: tiers of which nothing is to be run at present.
+        """
         if self._free <= 0:
             return None
         for tier, queue in self._queues.items():
-            if queue and self._may_start(tier):
+            if queue and tier not in held_back and self._may_start(tier):
                 if self._used[tier] < self._reserved[tier]:
                     self._kept -= 1
                 self._used[tier] += 1

@@ -25,12 +25,13 @@ from forebay.settings import TIERS, Settings
 from forebay_processor.admin import serving_admin
 from forebay_processor.announce import Announcer
 from forebay_processor.dead_letters import DeadLetters
-from forebay_processor.delays import Delays
+from forebay_processor.delays import READING, Delays
 from forebay_processor.fatal import Fatal
 from forebay_processor.fetch import Fetcher
 from forebay_processor.intake import JobReader, TierIntake
 from forebay_processor.member import KnownPartitions, queue_members, retries_member
 from forebay_processor.metrics import Metrics
+from forebay_processor.pauses import Pauses
 from forebay_processor.processor import Processor
 from forebay_processor.run.handlers import Handlers
 from forebay_processor.run.resolve import Resolver
@@ -45,6 +46,8 @@ BACKLOG_PER_SLOT = 8
 """Jobs of a tier that wait in memory for each slot: enough to never run dry, few enough to hand back."""
 BACKLOG_BYTES = 64 * 1024 * 1024
 """Bytes of payload that wait in memory, of all tiers together."""
+PAUSE_SHARE = 0.5
+"""Share of the session timeout for which the process may stand still before it asks whether its jobs are still its."""
 LOOK_FOR_TOPICS = 1.0
 """Seconds between two looks at whether a topic is gone."""
 FLUSH_AT_LEAST = 1.0
@@ -116,7 +119,8 @@ async def serve(
         dead_letters = DeadLetters(settings.namespace, app.name, producer, metrics)
         settler = Settler(settings.namespace, app.name, producer, dead_letters, processor_id, fatal, metrics)
         spans = Spans(provider, settings.namespace, app.name)
-        processor = Processor(scheduler, handlers, settler, spans, fatal, metrics)
+        pauses = Pauses(settings.session_timeout * PAUSE_SHARE)
+        processor = Processor(scheduler, handlers, settler, spans, fatal, metrics, pauses)
         reader, resolver = JobReader(settings.namespace), Resolver(app.operations, catalog)
         intakes = {tier: TierIntake(tier, reader, resolver, processor, settler) for tier in TIERS}
         members = queue_members(settings, app, processor_id, link)
@@ -129,12 +133,16 @@ async def serve(
             processor,
             fatal,
             metrics,
+            pauses,
             KnownPartitions(members.values()),
         )
+        retries = retries_member(settings, app, processor_id, link, mover.topics)
         fetchers = [
             *(members[tier].fetcher(tier, intake, fatal) for tier, intake in intakes.items()),
-            retries_member(settings, app, processor_id, link, mover.topics).fetcher("retries", mover, fatal),
+            retries.fetcher(READING, mover, fatal),
         ]
+        for name, member in {**members, READING: retries}.items():
+            pauses.watch(name, member.confirmed)
         stack.push_async_callback(_stop, fetchers)
         await asyncio.gather(*(fetcher.start() for fetcher in fetchers))
         if admin_port is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 
@@ -223,6 +224,11 @@ class GroupConsumer:
         if self._last_positions is not None:
             return self._last_positions
         return {} if self._reader_or_none is None else self._reader_or_none.positions
+
+    @property
+    def confirmed_at(self) -> float:
+        """When, by `time.monotonic`, the last heartbeat was sent to which the group answered that this is a member."""
+        return -math.inf if self._membership is None else self._membership.confirmed_at
 
     @property
     def known_somewhere(self) -> Mapping[str, Mapping[str, Sequence[int]]]:

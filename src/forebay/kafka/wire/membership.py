@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import Any, Protocol
 
@@ -15,7 +17,7 @@ from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.consumer.subscription_state import SubscriptionState
 from aiokafka.protocol.coordination import FindCoordinatorRequest
-from aiokafka.protocol.group import JoinGroupRequest, SyncGroupRequest
+from aiokafka.protocol.group import HeartbeatRequest, JoinGroupRequest, SyncGroupRequest
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from forebay.errors import AuthorizationFailed, BrokerError, BrokerUnavailable, GroupRefused
@@ -133,6 +135,11 @@ class Membership:
     def broken(self) -> bool:
         """Whether this membership has ended for good without being asked to."""
         return bool(self._coordinator._coordination_task.done())
+
+    @property
+    def confirmed_at(self) -> float:
+        """When, by `time.monotonic`, the last heartbeat was sent to which the group answered that this is a member."""
+        return self._view.confirmed_at
 
     @property
     def settled(self) -> bool:
@@ -264,11 +271,13 @@ class _ClientView:
 
     Attributes:
         refusal: why the group does not take this member, once it has said so.
+        confirmed_at: when the last heartbeat was sent to which the answer was that all is well.
     """
 
     def __init__(self, client: Client, group: str, session_timeout: float) -> None:
         self.cluster = _ClusterView(client)
         self.refusal: GroupRefused | None = None
+        self.confirmed_at = -math.inf
         self._client = client
         self._watched: set[str] = set()
         self._lane = client.new_lane("group")
@@ -306,6 +315,7 @@ class _ClientView:
     async def send(self, node: int, request: Any, *, group: int = 0) -> Any:  # noqa: ARG002
         held = isinstance(request, JoinGroupRequest | SyncGroupRequest)
         bound = self._join_bound if held else self._session_timeout / 2
+        sent_at = time.monotonic()
         try:
             async with asyncio.timeout(bound):
                 response = await self._send_held(node, request) if held else await self._send(node, request)
@@ -314,6 +324,8 @@ class _ClientView:
             raise kafka_errors.RequestTimedOutError(f"broker {node} did not answer within {bound:g} s") from None
         except Unreachable as error:
             raise kafka_errors.KafkaConnectionError(str(error)) from error
+        if isinstance(request, HeartbeatRequest) and response.error_code == codes.NONE:
+            self.confirmed_at = sent_at
         if held and (code := response.error_code) in _REFUSALS:
             setting = f"session_timeout = {self._session_timeout:g} s"
             self.refusal = GroupRefused(f"group {self._group}: {_REFUSALS[code].format(setting=setting)}")
