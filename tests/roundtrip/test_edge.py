@@ -296,6 +296,10 @@ async def test_a_field_that_decides_something_comes_once(port: int, field: bytes
 
 
 async def test_fields_that_are_lists_are_joined(port: int) -> None:
+    twice = b"Content-Encoding: identity\r\nContent-Encoding: Identity ,\r\n"
+    assert (await ask(port, ON_LOOP + twice + SIZED + TASK)).status == 200
+    twice = b"Expect: 100-continue\r\nExpect: 100-Continue\r\n"
+    assert (await ask(port, ON_LOOP + twice + SIZED + TASK)).status == 200
     codings = b"Content-Encoding: identity\r\nContent-Encoding: br\r\n"
     response = await ask(port, ON_LOOP + codings + SIZED + TASK)
     assert response.status == 415
@@ -406,7 +410,9 @@ async def test_a_method_that_is_not_known_is_501_behind_a_request_too(port: int,
             for version in (b"2.0", b"0.9", b"1.2", b"3.0", b"3")
         ),
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x12\x04",
+        b"PRI * HTTP/2.0\r\n\r\n",
         b"POST /v1/on_loop\r\n\r\n",
+        b"GET /\r\n",
     ],
     ids=lambda sent: repr(sent[:40]),
 )
@@ -485,6 +491,16 @@ async def test_every_response_has_a_date(port: int) -> None:
     for sent in (TURN_ROUND + SIZED + TASK, b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n", b"nonsense\r\n\r\n"):
         response = await ask(port, sent)
         assert abs(parsedate_to_datetime(response.fields["date"]).timestamp() - time.time()) < 5
+
+
+async def test_a_length_may_have_zeros_before_it(port: int) -> None:
+    async with connected(port) as connection:
+        head = TURN_ROUND + b"Expect: 100-continue\r\nContent-Length: " + b"0" * 9000
+        await connection.send(head + b"14\r\n\r\n")
+        assert (await connection.response()).status == 100
+        await connection.send(TASK + head + b"\r\n\r\n")
+        assert (await connection.response()).body == TASK[::-1]
+        assert (await connection.response()).body == b""
 
 
 async def test_a_large_body_is_refused_by_its_own_size_and_the_connection_goes_on(port: int) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from forebay.errors import PayloadInvalid, PayloadMalformed
 from forebay_gateway import problems
 from forebay_gateway.http import Request
+from forebay_gateway.http.head import is_list_of
 from forebay_gateway.route import Route
 
 
@@ -37,7 +38,7 @@ async def validate(route: Route, request: Request) -> ValidRequest:
     """
     fields = request.fields
     coding = fields.get(b"content-encoding")
-    if coding is not None and coding.strip().lower() not in (b"", b"identity"):
+    if coding is not None and not is_list_of(coding, b"identity"):
         raise problems.unsupported_content_coding(coding.decode("latin-1"))
     content_type = fields.get(b"content-type", b"").decode("latin-1")
     media_type = content_type.partition(";")[0].strip().lower()

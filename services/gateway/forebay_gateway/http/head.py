@@ -76,9 +76,14 @@ def find_fault(
         if coding.strip().lower() != b"chunked":
             return problems.unsupported_transfer_coding(coding.decode("latin-1"))
     expectation = fields.get(b"expect")
-    if expectation is not None and version == "1.1" and expectation.strip().lower() != b"100-continue":
+    if expectation is not None and version == "1.1" and not is_list_of(expectation, b"100-continue"):
         return problems.expectation_failed(expectation.decode("latin-1"))
     return None
+
+
+def is_list_of(field: bytes, *values: bytes) -> bool:
+    """Whether a field has only these values, in any case: as a list it may have one more than once, and empty ones."""
+    return all(value in (b"", *values) for value in field.lower().replace(b" ", b"").replace(b"\t", b"").split(b","))
 
 
 def without_upgrade(

@@ -103,6 +103,8 @@ class RequestParser:
         if self.in_head:
             if not self._target:
                 self._start += data
+            elif (problem := self._find_other_version(data)) is not None:
+                return problem
             if was_in_head:
                 self._head_bytes += len(data)
                 if self._head_bytes > MAX_HEAD_BYTES:
@@ -124,6 +126,13 @@ class RequestParser:
                 head = without_upgrade(method, self._target, version, self._fields, self._repeated)
                 data = head + data[upgrade.args[0] :]
                 self._parser = httptools.HttpRequestParser(self)
+
+    def _find_other_version(self, data: bytes | memoryview) -> HttpProblem | None:
+        """Tell a client of another version so at once: one of HTTP/0.9 sends a line, and then waits."""
+        version = self._parser.get_http_version()
+        if version == _NO_VERSION and data[-1:] == b"\n":
+            version = "0.9"
+        return None if version in (*VERSIONS, _NO_VERSION) else problems.unsupported_version(version)
 
     def _name_mistake(self, error: httptools.HttpParserError, data: bytes, *, is_behind_another: bool) -> HttpProblem:
         version = self._parser.get_http_version()

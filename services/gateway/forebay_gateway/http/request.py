@@ -148,7 +148,7 @@ class Request:
     @property
     def _announced(self) -> int | None:
         length = self.fields.get(b"content-length")
-        return None if length is None else int(length)
+        return None if length is None else int(length.lstrip(b"0") or 0)  # Python bounds the digits of an int
 
     def _refuse_size(self) -> None:
         self.fail(problems.too_large(self._max_body, self._announced))

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import json
 import re
+from codecs import BOM_UTF8
 from typing import Any
 
 import msgspec
@@ -127,6 +128,8 @@ def _malformed(body: bytes, error: Exception) -> PayloadMalformed:
         body.decode()
     except UnicodeDecodeError as fault:
         return PayloadMalformed("it is not UTF-8", fault.start)
+    if body.startswith(BOM_UTF8):
+        return PayloadMalformed("it begins with a byte order mark, which JSON does not have", 0)
     text = str(error).removeprefix("JSON is malformed: ")
     if position := _POSITION.search(text):
         # what trails is reported one byte late
