@@ -58,7 +58,7 @@ class KeepingDeadlines(RuleBasedStateMachine):
         self.now += 1e6
 
 
-KeepingDeadlines.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+KeepingDeadlines.TestCase.settings = settings(max_examples=150, stateful_step_count=40)
 TestKeepingDeadlines = KeepingDeadlines.TestCase
 
 

@@ -97,7 +97,7 @@ class Claims(RuleBasedStateMachine):
         assert sum(not gateway.claim.lost for gateway in self.gateways.values()) == 1
 
 
-Claims.TestCase.settings = settings(max_examples=200, stateful_step_count=30, deadline=None)
+Claims.TestCase.settings = settings(max_examples=200, stateful_step_count=30)
 TestClaims = Claims.TestCase
 
 

@@ -12,7 +12,7 @@ from uuid import UUID
 import fastavro
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forebay.codec import Schema
@@ -814,10 +814,10 @@ ARBITRARY_JSON = st.recursive(
     ),
     max_leaves=20,
 )
-UNHURRIED = settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.too_slow])
+THOROUGHLY = settings(max_examples=200)
 
 
-@UNHURRIED
+@THOROUGHLY
 @given(st.data(), types_and_values())
 def test_whatever_fits_comes_back_as_it_was(data: st.DataObject, drawn: TypeAndValues) -> None:
     schema, values = drawn
@@ -826,7 +826,7 @@ def test_whatever_fits_comes_back_as_it_was(data: st.DataObject, drawn: TypeAndV
     assert json.loads(codec.decode(codec.encode(json.dumps(value).encode()))) == value
 
 
-@UNHURRIED
+@THOROUGHLY
 @given(
     types_and_values()
     | st.sampled_from([(s, st.none()) for s in (NODE, REQUEST, [CIRCLE, SQUARE], [PRICE, "string"])]),
@@ -841,7 +841,7 @@ def test_whatever_comes_is_encoded_or_refused_by_name(drawn: TypeAndValues, body
     json.loads(codec.decode(payload))
 
 
-@UNHURRIED
+@THOROUGHLY
 @given(st.data(), types_and_values())
 def test_a_spoilt_value_is_encoded_or_refused_by_name(data: st.DataObject, drawn: TypeAndValues) -> None:
     schema, values = drawn

@@ -54,7 +54,7 @@ class Numbering(RuleBasedStateMachine):
         assert len(self.sequences) <= 4
 
 
-Numbering.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+Numbering.TestCase.settings = settings(max_examples=100, stateful_step_count=40)
 TestNumbering = Numbering.TestCase
 
 

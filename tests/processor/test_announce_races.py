@@ -275,4 +275,4 @@ class UncompactedRaces(Races):
 
 TestRaces = Races.TestCase
 TestUncompactedRaces = UncompactedRaces.TestCase
-TestRaces.settings = TestUncompactedRaces.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
+TestRaces.settings = TestUncompactedRaces.settings = settings(max_examples=100, stateful_step_count=30)

@@ -196,7 +196,7 @@ class OnePartition(RuleBasedStateMachine):
         assert len(self.offsets) == 0
 
 
-OnePartition.TestCase.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)
+OnePartition.TestCase.settings = settings(max_examples=300, stateful_step_count=40)
 TestOnePartition = OnePartition.TestCase
 
 

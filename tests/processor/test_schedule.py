@@ -147,7 +147,7 @@ class OneProcessor(RuleBasedStateMachine):
             self.running[tier].clear()
 
 
-OneProcessor.TestCase.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)
+OneProcessor.TestCase.settings = settings(max_examples=120, stateful_step_count=40)
 TestOneProcessor = OneProcessor.TestCase
 
 

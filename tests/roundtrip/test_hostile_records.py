@@ -92,9 +92,7 @@ async def test_hostile_records_on_every_topic_hurt_nobody(site: Site) -> None:
 def _hostile_batches(namespace: str, instance: str) -> list[list[RawRecord]]:
     batches: list[list[RawRecord]] = []
 
-    @settings(
-        max_examples=EACH // BATCH, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
-    )
+    @settings(max_examples=EACH // BATCH, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
     @given(st.lists(records(namespace, instance), min_size=BATCH, max_size=BATCH))
     def generate(batch: list[RawRecord]) -> None:
         batches.append(batch)

@@ -139,7 +139,6 @@ RECORDS = st.lists(st.tuples(KEYS, VALUES, HEADERS), min_size=50, max_size=50)
 @settings(
     max_examples=20,
     phases=[Phase.generate],
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @given(replies=RECORDS, catalog=RECORDS)
