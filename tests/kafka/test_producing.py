@@ -11,9 +11,11 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-import forebay.kafka.producer
+import forebay.kafka.capacity
+import forebay.kafka.outboxes
 from forebay.errors import BrokerError, BrokerUnavailable, MessageTooLarge, TopicUnknown
 from forebay.kafka import Admin, PinnedConsumer, Producer, Record
+from forebay.kafka.outboxes import Outboxes
 from forebay.kafka.sender import Sender
 from forebay.kafka.sequences import Identity
 from forebay.settings import Settings
@@ -47,9 +49,13 @@ async def read_all(settings: Settings, topic: str, partition: int) -> list[Recor
 # who produces
 
 
+def outboxes_of(producer: Producer) -> Outboxes:
+    assert producer._outboxes is not None
+    return producer._outboxes
+
+
 def sender_of(producer: Producer) -> Sender:
-    assert producer._sender is not None
-    return producer._sender
+    return outboxes_of(producer).sender
 
 
 async def test_numbers_that_a_broker_does_not_expect_are_begun_anew_and_nothing_is_lost_or_doubled(
@@ -144,8 +150,8 @@ async def test_many_large_records_at_once_are_let_in_one_after_the_other(
 async def test_those_who_wait_for_capacity_are_let_in_in_turn_and_may_give_up(
     topic: str, producer: Producer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(forebay.kafka.producer, "BUFFER_BYTES", 4 * MIB)
-    monkeypatch.setattr(forebay.kafka.producer, "CAPACITY_BYTES", 2 * MIB)
+    monkeypatch.setattr(forebay.kafka.capacity, "BUFFER_BYTES", 4 * MIB)
+    monkeypatch.setattr(forebay.kafka.capacity, "CAPACITY_BYTES", 2 * MIB)
     order: list[int] = []
 
     async def put(number: int) -> None:
@@ -166,7 +172,7 @@ async def test_those_who_wait_for_capacity_are_let_in_in_turn_and_may_give_up(
 async def test_whoever_is_let_in_and_has_nothing_to_say_leaves_its_place_to_the_next(
     topic: str, producer: Producer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(forebay.kafka.producer, "CAPACITY_BYTES", MIB)
+    monkeypatch.setattr(forebay.kafka.capacity, "CAPACITY_BYTES", MIB)
     producer.publish(topic, b"x" * MIB, key=b"k")
     waiting = [asyncio.create_task(producer.wait_for_capacity(MIB)) for _ in range(5)]
     await asyncio.wait_for(asyncio.gather(*waiting), BOUND)
@@ -175,7 +181,7 @@ async def test_whoever_is_let_in_and_has_nothing_to_say_leaves_its_place_to_the_
 async def test_what_cannot_wait_is_refused_where_too_much_waits(
     topic: str, producer: Producer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(forebay.kafka.producer, "BUFFER_BYTES", MIB)
+    monkeypatch.setattr(forebay.kafka.capacity, "BUFFER_BYTES", MIB)
     producer.publish(topic, b"x" * MIB, key=b"k")  # alone, a record is taken however large it is
     with pytest.raises(BrokerUnavailable, match="wait for the broker already"):
         producer.publish(topic, b"x", key=b"k")
@@ -204,9 +210,10 @@ async def test_topics_that_are_gone_leave_nothing_behind(settings: Settings, pro
     link, sender = producer._shared.link, sender_of(producer)
 
     def forgotten() -> bool:
-        held: list[Sized] = [producer._outboxes, producer._topics, producer._ready, sender._again, sender.sequences]
-        held += [link._watched, link._topics, link._errors, link._former]
-        return not any(len(part) for part in held)
+        outboxes = outboxes_of(producer)
+        held: list[Sized] = [outboxes, outboxes._topics, outboxes._in_flight, outboxes._ready]
+        held += [sender._again, sender.sequences]
+        return link._topics.empty and not any(len(part) for part in held)
 
     await until(forgotten, BOUND, "nothing of them is left")
 
@@ -216,9 +223,9 @@ async def test_a_topic_that_is_not_used_any_more_is_forgotten_and_used_again_wit
 ) -> None:
     await producer.publish_and_wait(topic, b"0", key=b"k", partition=0)
     identity = sender_of(producer).sequences.fresh
-    monkeypatch.setattr(forebay.kafka.producer, "FORGET_AFTER", 0.0)
+    monkeypatch.setattr(forebay.kafka.outboxes, "FORGET_AFTER", 0.0)
     await producer._shared.link.refresh()
-    assert not producer._outboxes
+    assert not len(outboxes_of(producer))
     assert not len(sender_of(producer).sequences)
     monkeypatch.undo()
     await producer.publish_and_wait(topic, b"1", key=b"k", partition=0)

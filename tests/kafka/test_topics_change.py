@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, RecordsToDelete
 from aiokafka.structs import OffsetAndMetadata
 
-import forebay.kafka.consumers
+import forebay.kafka.group
 from forebay.errors import BrokerError, BrokerUnavailable, TopicUnknown
 from forebay.kafka import Admin, PinnedConsumer, Producer, Start
 from forebay.settings import Settings
@@ -305,7 +305,7 @@ async def test_a_membership_that_stalls_is_made_anew(
 ) -> None:
     member = await join()
     await until(lambda: len(member.owned) == 3, BOUND, "the group has its partitions")
-    monkeypatch.setattr(forebay.kafka.consumers, "STALLED_AFTER", 0.5)
+    monkeypatch.setattr(forebay.kafka.group, "STALLED_AFTER", 0.5)
     membership = member.consumer._membership
     assert membership is not None
     membership._subscription.begin_reassignment()  # as where the coordinator's answer is waited for in vain

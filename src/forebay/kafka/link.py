@@ -12,12 +12,11 @@ import itertools
 import logging
 import random
 import time
-from collections import Counter
 from collections.abc import Callable, Collection
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
-from forebay.errors import AuthorizationFailed, BrokerError, BrokerUnavailable, TopicUnknown
-from forebay.kafka.wire import codes
+from forebay.errors import BrokerError, BrokerUnavailable
+from forebay.kafka.known_topics import KnownTopics
 from forebay.kafka.wire.connections import SHARED, Address, Connections, Unreachable
 from forebay.kafka.wire.metadata import NO_LEADER, Metadata, MetadataRequest, Topic, metadata_of
 from forebay.kafka.wire.security import addresses_of, connection_arguments, why_not
@@ -37,22 +36,8 @@ NODE_BOUND = 4.0
 """Seconds that a node may take to answer what others can answer as well, before another one is asked."""
 REQUEST_BOUND = 15.0
 """Seconds after which a connection without an answer counts as dead."""
-GONE_AFTER = 2.0
-"""Seconds for which nodes must have said that there is no such topic: one that was created a moment ago is not known to
-all of them at once."""
-
-FRESH_FOR = 1.0
-"""Seconds for which it is believed that a topic cannot be used; then it is asked for again."""
 
 _lanes = itertools.count(1)
-
-
-class _Error(NamedTuple):
-    """Why a topic cannot be used: the error code, and since when and until when nodes have said so."""
-
-    code: int
-    since: float
-    seen: float
 
 
 class Link:
@@ -70,10 +55,7 @@ class Link:
         self._brokers: dict[int, Address] = {}
         self._controller = NO_LEADER
         self._answered: int | None = None
-        self._watched: Counter[str] = Counter()
-        self._topics: dict[str, Topic] = {}
-        self._errors: dict[str, _Error] = {}
-        self._former: dict[str, set[bytes]] = {}
+        self._topics = KnownTopics()
         self._listeners: set[Callable[[], None]] = set()
         self._away_since: float | None = None
         self._why = "no broker is known"
@@ -178,18 +160,12 @@ class Link:
 
     def watch(self, topic: str) -> None:
         """Keep metadata of a topic at hand, until `unwatch` has been called as often."""
-        self._watched[topic] += 1
-        if self._watched[topic] == 1:
+        if self._topics.watch(topic):
             self.request_refresh()
 
     def unwatch(self, topic: str) -> None:
         """Let go of a topic."""
-        self._watched[topic] -= 1
-        if self._watched[topic] <= 0:
-            del self._watched[topic]
-            self._topics.pop(topic, None)
-            self._errors.pop(topic, None)
-            self._former.pop(topic, None)
+        self._topics.unwatch(topic)
 
     def listen(self, listener: Callable[[], None]) -> None:
         """Have a function called after each answer to a request for metadata."""
@@ -201,16 +177,16 @@ class Link:
 
     def topic(self, name: str) -> Topic | None:
         """Return what is known of a topic that is watched."""
-        return self._topics.get(name)
+        return self._topics.known.get(name)
 
     def partitions(self, name: str) -> int:
         """Return how many partitions a topic is known to have."""
-        topic = self._topics.get(name)
+        topic = self._topics.known.get(name)
         return 0 if topic is None else len(topic.leaders)
 
     def leader(self, name: str, partition: int) -> int:
         """Return the node that leads a partition, or `NO_LEADER`."""
-        topic = self._topics.get(name)
+        topic = self._topics.known.get(name)
         return NO_LEADER if topic is None or partition >= len(topic.leaders) else topic.leaders[partition]
 
     def trouble_with(self, name: str, after: float = 0.0) -> BrokerError | None:
@@ -218,19 +194,10 @@ class Link:
 
         What nodes said long ago, or before an instant of the monotonic clock, does not count; they are asked again.
         """
-        error = self._errors.get(name)
-        if error is None:
-            return None
-        if error.seen < max(after, time.monotonic() - FRESH_FOR):
+        if self._topics.is_out_of_date(name, after, time.monotonic()):
             self.request_refresh()
             return None
-        if error.code == codes.TOPIC_AUTHORIZATION_FAILED:
-            return AuthorizationFailed("topic", name, "Describe")
-        if error.code == codes.INVALID_TOPIC:
-            return TopicUnknown(f"there is no topic '{name}': that is no name of a topic")
-        if error.code == codes.UNKNOWN_TOPIC and error.seen - error.since >= GONE_AFTER:
-            return TopicUnknown(f"there is no topic {name}")
-        return None
+        return self._topics.trouble_with(name)
 
     async def find(self, name: str) -> Topic:
         """Return a topic that is watched as soon as it is known.
@@ -238,7 +205,7 @@ class Link:
         Raises:
             BrokerError: it cannot be used; `TopicUnknown` where there is none.
         """
-        while (topic := self._topics.get(name)) is None:
+        while (topic := self._topics.known.get(name)) is None:
             if (trouble := self.trouble_with(name)) is not None:
                 raise trouble
             await self.refresh()
@@ -305,7 +272,7 @@ class Link:
 
     async def _refresh(self) -> bool:
         """Ask one node after the other until one answers: the last that did first, and at the end where they began."""
-        names = list(self._watched)
+        names = self._topics.watched
         nodes = sorted(self._brokers, key=lambda node: (node != self._answered, random.random()))
         addresses = [(node, self._brokers[node]) for node in nodes]
         known = set(self._brokers.values())
@@ -323,7 +290,7 @@ class Link:
             metadata = metadata_of(response)
             if not metadata.brokers:
                 continue
-            self._take(names, metadata, asked)
+            self._update(names, metadata, asked)
             self._answered = (
                 node
                 if node in self._brokers
@@ -336,63 +303,9 @@ class Link:
             return True
         return False
 
-    def _take(self, names: Collection[str], metadata: Metadata, asked: float) -> None:
-        """Keep what an answer says of the topics that it was asked for and that are still watched.
-
-        It is so old as its request: what happened since may not be in it.
-        """
+    def _update(self, names: Collection[str], metadata: Metadata, asked: float) -> None:
+        """Keep what an answer to a request for metadata says."""
         self._brokers = {node: Address(host, port) for node, (host, port) in metadata.brokers.items()}
         self._controller = metadata.controller
-        for name in names:
-            if name not in self._watched:
-                continue
-            topic = metadata.topics.get(name)
-            if topic is not None:
-                self._errors.pop(name, None)
-                self._know(name, topic)
-                continue
-            code = metadata.errors.get(name, codes.UNKNOWN_TOPIC)
-            known = self._errors.get(name)
-            since = asked if known is None or known.code != code else known.since
-            self._errors[name] = _Error(code, since, asked)
-            if code in (codes.UNKNOWN_TOPIC, codes.INVALID_TOPIC, codes.TOPIC_AUTHORIZATION_FAILED):
-                self._topics.pop(name, None)
-            if code == codes.UNKNOWN_TOPIC and asked - since < GONE_AFTER:
-                self.request_refresh()
-
-    def _know(self, name: str, topic: Topic) -> None:
-        """Keep a topic, unless the node that answered has not heard yet that it was deleted and created again."""
-        if topic.id is not None:
-            ids = self._former.setdefault(name, set())
-            if topic.id in ids:
-                self.request_refresh()
-                return
-            known = self._topics.get(name)
-            if known is not None and known.id is not None and known.id != topic.id:
-                ids.add(known.id)
-        self._topics[name] = topic
-
-
-class Shared:
-    """A link for as long as something uses it: one that was given, or one of its own.
-
-    Args:
-        settings: where the cluster is.
-        client: name of the client, for the broker's logs.
-        link: one that its owner starts and stops; None makes one.
-    """
-
-    def __init__(self, settings: Settings, client: str, link: Link | None) -> None:
-        self._own = link is None
-        self.link = link or Link(settings, client)
-
-    async def start(self) -> Link:
-        """Return the link, connected. Raises as `Link.start`."""
-        if self._own:
-            await self.link.start()
-        return self.link
-
-    async def stop(self) -> None:
-        """Disconnect, if the link is its own."""
-        if self._own:
-            await self.link.stop()
+        if self._topics.update(names, metadata, asked):
+            self.request_refresh()

@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from forebay.errors import BrokerError
+from forebay.kafka.records import Partition
+from forebay.kafka.sequences import Identity
 
 OnDelivery = Callable[[BrokerError | None], None]
 OnOffset = Callable[[int], None]
@@ -82,3 +84,45 @@ class Outbox:
                 self._last = candidate
                 return candidate
         return None
+
+
+class Batch:
+    """Records of one partition that go together.
+
+    Args:
+        outbox: where they come from.
+        partition: where they go.
+        records: themselves.
+        content: as they are sent.
+        identity: under which they are numbered.
+        first: the number of the first of them.
+
+    Attributes:
+        doubtful: whether a broker may have taken it already without our knowing.
+        lacks_replicas: whether its leader has last answered that too few replicas are in sync.
+    """
+
+    __slots__ = ("content", "doubtful", "first", "identity", "lacks_replicas", "outbox", "partition", "records")
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        partition: int,
+        records: list[Outgoing],
+        content: bytes,
+        identity: Identity,
+        first: int,
+    ) -> None:
+        self.outbox = outbox
+        self.partition = partition
+        self.records = records
+        self.content = content
+        self.identity = identity
+        self.first = first
+        self.doubtful = False
+        self.lacks_replicas = False
+
+    @property
+    def place(self) -> Partition:
+        """Topic and partition."""
+        return self.outbox.topic, self.partition

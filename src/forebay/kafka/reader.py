@@ -10,36 +10,28 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
-from enum import Enum
+from collections.abc import Collection, Iterable, Mapping
 
 from forebay.errors import AuthorizationFailed, BrokerError, BrokerUnavailable, RecordsUnreadable
 from forebay.kafka.arrivals import BoundedEvent
-from forebay.kafka.link import REQUEST_BOUND, Link
-from forebay.kafka.offsets import beginnings
+from forebay.kafka.fetching import TOPIC_CHANGED, FetchRequests
+from forebay.kafka.link import Link
+from forebay.kafka.positions import POSITION_BOUND, Locate, OnPositioned, Positions
 from forebay.kafka.records import Partition, Record
 from forebay.kafka.wire import codes
 from forebay.kafka.wire.batches import Fetched
-from forebay.kafka.wire.connections import Unreachable
-from forebay.kafka.wire.fetch import Answer, FetchRequest, Wanted, answers_of
+from forebay.kafka.wire.fetch import Answer
 from forebay.kafka.wire.metadata import NO_LEADER
 
 log = logging.getLogger(__name__)
 
-LONG_POLL = 0.5
-"""Seconds that a broker may keep a request while it has no record."""
-RESPONSE_BYTES = 50 * 1024 * 1024
-"""Bytes at most of one response, unless its first batch has more."""
 EMPTY_AFTER = 1.0
 """Seconds after which `Reader.next` returns with nothing, so that its caller can see to other things."""
-POSITION_BOUND = 15.0
-"""Seconds that finding out where to begin may take."""
 BACK_OFF = 0.1
-"""Seconds without a request for a partition, or to a broker, after one that failed."""
+"""Seconds without a request for a partition, after one that failed."""
 UNREADABLE_BACK_OFF = 1.0
 """Seconds after which records that cannot be read are asked for again: they may have been damaged on the way."""
 
-_TOPIC_CHANGED = (codes.UNKNOWN_TOPIC, codes.UNKNOWN_TOPIC_ID, codes.INCONSISTENT_TOPIC_ID)
 _LEADER_CHANGES = (
     codes.LEADER_NOT_AVAILABLE,
     codes.NOT_LEADER,
@@ -47,24 +39,6 @@ _LEADER_CHANGES = (
     codes.UNKNOWN_LEADER_EPOCH,
     codes.OFFSET_NOT_AVAILABLE,
 )
-
-STALE = -1
-"""In place of an offset: it was of a topic of the same name that is no more."""
-
-Locate = Callable[[Collection[Partition]], Awaitable[Mapping[Partition, int | None]]]
-OnPositioned = Callable[[Partition, int, "Start"], None]
-"""Is told that reading of a partition begins, or begins anew, at an offset, and why there; no record comes before."""
-
-
-class Start(Enum):
-    """Why reading a partition begins where it does."""
-
-    COMMITTED = "it is what the group has committed"
-    UNCOMMITTED = "it is the beginning, since the group has committed nothing of the partition"
-    RESET = "offsets from before mean nothing any more: the record to be read next is gone, or the topic is another one"
-
-
-_AT_BEGINNING = (Start.UNCOMMITTED, Start.RESET)
 
 
 class Reader:
@@ -94,24 +68,24 @@ class Reader:
         self.topics = tuple(topics)
         self._name = ", ".join(self.topics)
         self._link = link
-        self._lane = link.new_lane("fetch")
-        self._partition_bytes = partition_bytes
-        self._resume = resume
-        self._on_positioned = on_positioned
         self._loop = asyncio.get_running_loop()
         self._ids: dict[str, bytes | None] = {}
         self._names: dict[bytes | str, str] = {topic: topic for topic in self.topics}
-        self._positioned_in: dict[Partition, bytes | None] = {}
-        self._positions: dict[Partition, int] = {}
-        self._unplaced: dict[Partition, Start] = {}
+        self._positions = Positions(link, self._ids, resume, on_positioned)
         self._paused: frozenset[Partition] = frozenset()
         self._fetched: dict[Partition, Fetched] = {}
-        self._under_way: dict[int, tuple[asyncio.Task[None], dict[Partition, int]]] = {}
         self._not_before: dict[Partition, float] = {}
         self._trouble: dict[Partition, str] = {}
         self._denied: AuthorizationFailed | None = None
         self._answer = BoundedEvent(EMPTY_AFTER)
-        self._failing: set[int] = set()
+        self._requests = FetchRequests(
+            link,
+            self._name,
+            self._ids,
+            partition_bytes=partition_bytes,
+            on_answers=self._take_in,
+            on_end=self._answer.set,
+        )
         self._stopped = False
         for topic in self.topics:
             link.watch(topic)
@@ -141,11 +115,7 @@ class Reader:
         for topic in self.topics:
             self._link.unwatch(topic)
         self._answer.set()
-        tasks = [task for task, _ in self._under_way.values()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await self._link.close_lane(self._lane)
+        await self._requests.stop()
 
     @property
     def positions(self) -> Mapping[Partition, int]:
@@ -154,7 +124,7 @@ class Reader:
         Markers of transactions, aborted records and what compaction removed are stepped over. Partitions of which it is
         not known yet where to begin are left out.
         """
-        return self._positions
+        return self._positions.known
 
     def id_of(self, topic: str) -> bytes | None:
         """Which of the topics of this name is read; None where the cluster does not tell."""
@@ -162,8 +132,7 @@ class Reader:
 
     def is_of_this_topic(self, partition: Partition) -> bool:
         """Whether a partition's offsets are of the topic that has this name now, and not of one before."""
-        current = self._ids.get(partition[0])
-        return self._positioned_in.get(partition, current) == current
+        return self._positions.are_of_this_topic(partition)
 
     @property
     def trouble(self) -> str | None:
@@ -172,9 +141,7 @@ class Reader:
 
     def assign(self, positions: Mapping[Partition, int | None]) -> None:
         """Read these partitions from now on and no others: from these offsets, or from where each is to be resumed."""
-        self._positions = {partition: offset for partition, offset in positions.items() if offset is not None}
-        start = Start.COMMITTED if self._resume is not None else Start.UNCOMMITTED
-        self._unplaced = {partition: start for partition, offset in positions.items() if offset is None}
+        self._positions.assign(positions)
         self._paused = frozenset()
         self._fetched.clear()
         self._not_before.clear()
@@ -205,7 +172,7 @@ class Reader:
         """
         records = self._take(limit)
         if not records:
-            problem = await self._place() if self._unplaced else None
+            problem = await self._positions.find() if self._positions.unknown else None
             self._ask()
             await self._answer.wait()
             records = self._take(limit)
@@ -247,8 +214,7 @@ class Reader:
                 if fetched.exhausted:
                     del self._fetched[partition]
                 self._can_read(partition)
-            del self._positions[partition]  # to the end of the line, for the sake of the others
-            self._positions[partition] = fetched.position
+            self._positions.move(partition, fetched.position)
             if limit is not None and len(records) >= limit:
                 break
         return records
@@ -267,56 +233,14 @@ class Reader:
         self._not_before[partition] = time.monotonic() + seconds
         self._loop.call_later(seconds, self._answer.set)
 
-    # where to begin
+    # topics that change
 
-    async def _place(self) -> BrokerError | None:
-        """Find out where to read partitions of which that is not known; return what is in the way of some."""
-        unplaced = self._unplaced
-        problem: BrokerError | None = None
-        found: dict[Partition, tuple[int, Start]] = {}
-        asked = [partition for partition, start in unplaced.items() if start is Start.COMMITTED]
-        if asked and self._resume is not None:
-            try:
-                resumed = await self._resume(asked)
-            except BrokerError as error:
-                resumed, problem = {}, error
-            for partition, offset in resumed.items():
-                if offset is None or offset == STALE:
-                    unplaced[partition] = Start.UNCOMMITTED if offset is None else Start.RESET
-                else:
-                    found[partition] = (offset, Start.COMMITTED)
-        for topic in self.topics:
-            numbers = [number for (name, number), start in unplaced.items() if name == topic and start in _AT_BEGINNING]
-            try:
-                begins = await beginnings(self._link, topic, numbers, POSITION_BOUND) if numbers else {}
-            except BrokerError as error:
-                problem = error
-                continue
-            found.update({(topic, number): (begin, unplaced[topic, number]) for number, begin in begins.items()})
-        if self._unplaced is not unplaced:
-            return None  # there is another assignment by now
-        for partition, (offset, start) in found.items():
-            self._begin(partition, offset, start)
-        return problem
-
-    def _begin(self, partition: Partition, offset: int, start: Start) -> None:
-        del self._unplaced[partition]
-        self._positions[partition] = offset
-        current = self._ids.get(partition[0])
-        if self._positioned_in.setdefault(partition, current) != current:
-            self._positioned_in[partition] = current
-            start = Start.RESET
-        if self._on_positioned is not None:
-            self._on_positioned(partition, offset, start)
-
-    def _reset(self, partitions: Iterable[Partition]) -> None:
+    def _reset(self, partitions: Collection[Partition]) -> None:
         """Read partitions from their beginning, since what was to be read next is gone."""
-        self._unplaced = dict(self._unplaced)  # whatever is being found out for the others is found out again
         for partition in partitions:
-            self._positions.pop(partition, None)
             self._fetched.pop(partition, None)
             self._trouble.pop(partition, None)
-            self._unplaced[partition] = Start.RESET
+        self._positions.reset(partitions)
 
     def _on_metadata(self) -> None:
         """Notice topics that were deleted and created again, and give up requests to whoever leads no more."""
@@ -330,22 +254,9 @@ class Reader:
                 if known is not None:
                     log.warning("%s was deleted and created again; it is read from its beginning", name)
                     self._names.pop(known, None)
-                    self._reset([partition for partition in self._positions if partition[0] == name])
-                    self._give_up(list(self._under_way))
-        self._give_up(
-            [
-                leader
-                for leader, (_, wanted) in self._under_way.items()
-                if all(self._link.leader(*partition) not in (leader, NO_LEADER) for partition in wanted)
-            ]
-        )
-
-    def _give_up(self, leaders: Iterable[int]) -> None:
-        for leader in leaders:
-            if leader != NO_LEADER:
-                # taken out here and not by the task: one that is cancelled before its first step does nothing any more
-                self._under_way.pop(leader)[0].cancel()
-                self._link.drop(leader, self._lane)
+                    self._reset([partition for partition in self._positions.known if partition[0] == name])
+                    self._requests.give_up_all()
+        self._requests.give_up_former_leaders()
         self._answer.set()
 
     # fetching
@@ -354,7 +265,7 @@ class Reader:
         """Send a request to each leader that none is under way to, for what has not arrived yet of its partitions."""
         wanted: dict[int, dict[Partition, int]] = {}
         now = time.monotonic() if self._not_before else 0.0
-        for partition, position in self._positions.items():
+        for partition, position in self._positions.known.items():
             if partition in self._fetched or partition in self._paused:
                 continue
             if self._not_before:
@@ -366,8 +277,7 @@ class Reader:
                 continue
             wanted.setdefault(leader, {})[partition] = position
         for leader, some in wanted.items():
-            if leader not in self._under_way:
-                self._under_way[leader] = (self._loop.create_task(self._fetch(leader, some)), some)
+            self._requests.send(leader, some)
 
     def _is_no_partition(self, partition: Partition) -> bool:
         topic, number = partition
@@ -377,44 +287,13 @@ class Reader:
         self._cannot_read(partition, f"{topic} has {count} partitions, and no partition {number}")
         return True
 
-    async def _fetch(self, leader: int, wanted: dict[Partition, int]) -> None:
-        """Make one request, and see to it that the next one fares better if it fails."""
-        try:
-            if leader == NO_LEADER:
-                raise Unreachable("some of its partitions have no leader")
-            by_topic: dict[str, list[Wanted]] = {}
-            for (topic, number), offset in wanted.items():
-                by_topic.setdefault(topic, []).append(Wanted(number, offset, self._partition_bytes))
-            request = FetchRequest(by_topic, self._ids, wait=LONG_POLL, most_bytes=RESPONSE_BYTES)
-            code, answers = answers_of(await self._link.send(leader, request, self._lane, REQUEST_BOUND))
-            if code in _TOPIC_CHANGED:
-                self._link.request_refresh()
-            elif code:
-                raise Unreachable(codes.name_of(code))
-            self._take_in(answers, wanted)
-            if leader in self._failing:
-                log.info("%s: read again from broker %d", self._name, leader)
-                self._failing -= {leader, NO_LEADER}
-        except Unreachable as error:
-            self._answer.set()
-            if leader not in self._failing:
-                log.warning("%s cannot be read, and is tried again: %s", self._name, error)
-                self._failing.add(leader)
-            self._link.request_refresh()
-            await asyncio.sleep(BACK_OFF)
-        finally:
-            entry = self._under_way.get(leader)
-            if entry is not None and entry[1] is wanted:
-                del self._under_way[leader]
-            self._answer.set()
-
     def _take_in(self, answers: Iterable[Answer], wanted: Mapping[Partition, int]) -> None:
         """Keep what a response brings."""
         for topic_id, number, code, aborted, content in answers:
             topic = self._names.get(topic_id, "")
             partition = (topic, number)
             offset = wanted.get(partition)
-            if offset is None or self._positions.get(partition) != offset:
+            if offset is None or self._positions.known.get(partition) != offset:
                 continue  # it was taken away meanwhile, or set elsewhere
             if code == codes.NONE:
                 if content:
@@ -430,6 +309,6 @@ class Reader:
             else:
                 self._link.request_refresh()
                 self._wait_before_asking(partition, BACK_OFF)
-                if code not in _TOPIC_CHANGED and code not in _LEADER_CHANGES:
+                if code not in TOPIC_CHANGED and code not in _LEADER_CHANGES:
                     place = f"{topic}/{number} from offset {offset}"
                     self._cannot_read(partition, f"the records of {place} cannot be read: {codes.name_of(code)}")

@@ -1,4 +1,4 @@
-"""The two kinds of consumer: one that is pinned to its partitions, and one that shares them with its group."""
+"""A consumer that shares the partitions of its topics with the other members of its group."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 
 from forebay.errors import BrokerUnavailable
-from forebay.kafka.link import Link, Shared
-from forebay.kafka.offsets import beginnings, ends
-from forebay.kafka.reader import POSITION_BOUND, STALE, OnPositioned, Reader
+from forebay.kafka.link import Link
+from forebay.kafka.positions import STALE, OnPositioned
+from forebay.kafka.reader import Reader
 from forebay.kafka.records import Partition, Record
+from forebay.kafka.shared_link import SharedLink
 from forebay.kafka.wire.assignor import FairShare
 from forebay.kafka.wire.membership import Membership, OnRebalance
 from forebay.settings import Settings
@@ -25,90 +26,6 @@ STALLED_AFTER = 60.0
 """Seconds for which sharing the partitions may go on before the membership counts as stalled, and is made anew."""
 
 _NOTE = "topic-id:"
-
-
-class PinnedConsumer:
-    """Reads given partitions of one topic outside any group, so that no rebalance can move it.
-
-    Args:
-        settings: where the cluster is.
-        client: name of this client, for the broker's logs.
-        topic: what to read.
-        partitions: which of its partitions.
-        link: to share; default: one of its own.
-    """
-
-    def __init__(
-        self, settings: Settings, client: str, topic: str, partitions: Iterable[int] = (0,), *, link: Link | None = None
-    ) -> None:
-        self.topic = topic
-        self._settings = settings
-        self._partitions = list(partitions)
-        self._shared = Shared(settings, client, link)
-        self._reader: Reader | None = None
-
-    async def start(self, offsets: Mapping[int, int] | None = None, *, at_end: bool = False) -> None:
-        """Connect and take up the position: the given offsets, else the end or the beginning of each partition.
-
-        The position is pinned when this returns: every record produced afterwards will be fetched.
-
-        Raises:
-            BrokerUnavailable: the cluster does not answer.
-            BrokerError: the topic cannot be read; `TopicUnknown` where there is none.
-        """
-        link = await self._shared.start()
-        self._reader = Reader(link, [self.topic], partition_bytes=self._settings.max_message_bytes)
-        await self._reader.start()
-        if offsets is None:
-            find = ends if at_end else beginnings
-            offsets = await find(link, self.topic, self._partitions, POSITION_BOUND)
-        self._reader.assign({(self.topic, partition): offsets[partition] for partition in self._partitions})
-
-    async def stop(self) -> None:
-        """Disconnect, within a bound."""
-        if self._reader is not None:
-            await self._reader.stop()
-        await self._shared.stop()
-
-    async def read(self, limit: int | None = None) -> list[Record]:
-        """Return up to ``limit`` records, in order within each partition; waits without a bound for one.
-
-        Raises:
-            TopicUnknown: the topic is gone; once it is there again it is read from its beginning.
-            BrokerError: as `Reader.next`.
-        """
-        reader = self._started
-        while not (records := await reader.next(limit)):
-            pass
-        return records
-
-    async def fetch(self, timeout: float, limit: int | None = None) -> list[Record]:
-        """Return up to ``limit`` records; waits up to ``timeout`` seconds for one. Raises as `read`."""
-        return await self._started.fetch(timeout, limit)
-
-    def positions(self) -> Mapping[int, int]:
-        """Return the offset that each partition is read from next; without those whose place is being looked for."""
-        return {partition: offset for (_, partition), offset in self._started.positions.items()}
-
-    @property
-    def trouble(self) -> str | None:
-        """Why records cannot be read, in a sentence; None while they can. An outage of the broker is none."""
-        return None if self._reader is None else self._reader.trouble
-
-    async def ends(self, timeout: float) -> dict[int, int]:
-        """Ask the broker where each partition ends.
-
-        Raises:
-            BrokerUnavailable: no answer came within ``timeout`` seconds.
-            BrokerError: the topic cannot be used; `TopicUnknown` where there is none.
-        """
-        return await ends(self._shared.link, self.topic, self._partitions, timeout)
-
-    @property
-    def _started(self) -> Reader:
-        if self._reader is None:
-            raise BrokerUnavailable(f"reading {self.topic}: the consumer is not started")
-        return self._reader
 
 
 class GroupConsumer:
@@ -126,11 +43,10 @@ class GroupConsumer:
             heartbeat is sent meanwhile, so it asks the broker for nothing.
         busy: says in which partitions there is work in hand, which had better not move to another member; those first
             that had better stay most of all.
-        operations: those that this member runs, for whoever asks about the group.
         on_positioned: called before the first record of an assigned partition is returned: with the partition, the
             offset at which reading begins, and why there. Also called when a partition has to begin anew; offsets of
             before then mean nothing any more (`Start.RESET`).
-        operations: that this member knows; the other members are told.
+        operations: those that this member runs; the other members are told, and whoever asks about the group.
         link: to share; default: one of its own.
     """
 
@@ -152,7 +68,7 @@ class GroupConsumer:
         self.group = group
         self._settings = settings
         self._share = FairShare(busy, operations)
-        self._shared = Shared(settings, client, link)
+        self._shared = SharedLink(settings, client, link)
         self._on_revoked = on_revoked
         self._on_assigned = on_assigned
         self._on_positioned = on_positioned
