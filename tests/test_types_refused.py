@@ -13,6 +13,7 @@ from enum import Enum, Flag, IntEnum, StrEnum
 from typing import (
     Annotated,
     Any,
+    ClassVar,
     Final,
     Generic,
     Literal,
@@ -127,6 +128,38 @@ class Uninitialised:
     x: int
 
 
+@dataclass
+class Normalised:
+    x: int
+
+    def __init__(self, x: int) -> None:
+        self.x = abs(x)
+
+
+@dataclass
+class OfNormalised(Normalised):
+    pass
+
+
+@dataclass
+class Counted:
+    x: int
+
+    def __new__(cls, *_: Any) -> Counted:
+        return object.__new__(cls)
+
+
+class Undecorated(Point):
+    z: float
+
+
+class PointOfAKind(Point):
+    kind: ClassVar[str] = "a"
+
+    def __post_init__(self) -> None:
+        assert self.x
+
+
 def complaint(kind: type) -> str:
     with pytest.raises(AppError) as caught:
         body_of(kind)
@@ -175,6 +208,12 @@ IT = "operation 'handler': field 'it' of Holder: "
         (list[Nothing], "list[tests.test_types_refused.Nothing] holds nothing but its length; declare that as int"),
         (Größe, "the class 'Größe' takes a name of A-Z, a-z, 0-9 and '_'"),
         (Uninitialised, "Uninitialised is a dataclass(init=False), whose __init__ would not be called"),
+        (Normalised, "Normalised has a __init__ of its own, which would not be called; use __post_init__"),
+        (Counted, "Counted has a __new__ of its own, which would not be called; use __post_init__"),
+        (
+            Undecorated,
+            "Undecorated has annotations that are no fields, as it is not decorated itself; write @dataclass",
+        ),
         (Literal[1, "a"], "Literal[1, 'a'] is"),
         (Literal[True], "Literal[True] is"),
         (Literal[Size.SMALL], "Literal[<Size.SMALL: 'small'>] is"),
@@ -205,6 +244,11 @@ def test_a_type_that_could_not_come_back_is_refused_by_its_field(kind: Any, said
     text = complaint(make_dataclass("Holder", [("it", kind)]))
     assert text.startswith(IT)
     assert said in text
+
+
+@pytest.mark.parametrize("kind", [OfNormalised, PointOfAKind])
+def test_a_class_whose_own_methods_need_not_be_called_is_taken(kind: type) -> None:
+    assert body_of(kind).schema is not None
 
 
 def test_a_name_of_a_type_that_holds_itself_without_an_end_is_refused() -> None:

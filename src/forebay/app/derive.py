@@ -18,6 +18,7 @@ from enum import Enum
 from typing import Annotated, Any, Literal
 
 from forebay.app import structures, values
+from forebay.app.allowed import check_class, check_field
 from forebay.app.avro_types import SCALARS, Derived, JsonKind, decimal_type
 from forebay.app.definitions import define_at_first_use
 from forebay.app.enums import derive_enum, is_avro_name
@@ -94,19 +95,18 @@ class _Derivation:
         if cls in self._done:
             return dataclasses.replace(self._done[cls], schema=self._name(cls))
         self._claim(cls, where)
-        if not cls.__dataclass_params__.init:  # type: ignore[attr-defined]
-            raise Underivable(f"{where}: {cls.__name__} is a dataclass(init=False), whose __init__ would not be called")
+        hints = self._hints(cls, where)
+        check_class(cls, hints, where)
         writer = self._unfinished[cls] = structures.Record(cls)
         self._directly_in.append(cls)
         schema: dict[str, Any] = {"type": "record", "name": cls.__name__, "namespace": self._namespace}
         if doc := _written_doc(cls):
             schema["doc"] = doc
-        hints = self._hints(cls, where)
         fields = []
         is_empty = True
         for field in dataclasses.fields(cls):
             place = f"field '{field.name}' of {cls.__name__}"
-            _check_field(field, hints[field.name], place)
+            check_field(field, hints[field.name], place)
             derived = self.derive(hints[field.name], place)
             is_empty = is_empty and derived.is_empty
             declared, to_avro = self._with_default(derived, field, place)
@@ -263,22 +263,6 @@ def _named_type(hint: Any) -> Any:
     while isinstance(hint, (typing.NewType, _ALIAS)):
         hint = hint.__supertype__ if isinstance(hint, typing.NewType) else hint.__value__
     return hint
-
-
-def _check_field(field: dataclasses.Field[Any], hint: Any, where: str) -> None:
-    if not is_avro_name(field.name):
-        raise Underivable(f"{where}: a field takes {NAME_RULE}")
-    if field.name.startswith("__") and field.name.endswith("__"):
-        raise Underivable(f"{where}: names with '__' before and after are Python's own; give it another one")
-    if hint is type(None):
-        raise Underivable(
-            f"{where}: its type is None, which says nothing; where the field has the name of its type, as in "
-            f"'date: Optional[date] = None', write 'from __future__ import annotations', or rename one of them"
-        )
-    if not field.init:
-        raise Underivable(
-            f"{where}: a field(init=False) cannot be given; declare a property, or compute it in the handler"
-        )
 
 
 def _in_json(written: Any) -> Any:

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from forebay.app.refusals import shorten
 from forebay.app.values import Mismatch, ToAvro, mismatch, text
 from forebay.recursion import MAX_DEPTH
 
@@ -40,7 +41,7 @@ def mapping(values: ToAvro) -> ToAvro:
             for key, entry in value.items():
                 converted[text(key, depth)] = values(entry, depth)
         except Mismatch as error:
-            error.path = f"[{key!r:.40}]{error.path}"
+            error.path = f"[{shorten(key)}]{error.path}"
             raise
         return converted
 

@@ -37,6 +37,8 @@ from forebay_gateway.payloads.explain import Mismatch, explain
 from forebay_gateway.payloads.nodes import Node, ReadState, exact_number
 from forebay_gateway.payloads.parts import JsonText
 
+_HALF_A_PAIR = re.compile(rb"(?<!\\)(?:\\\\)*(\\u[dD][89abAB][0-9a-fA-F]{2})(?!\\u[dD][c-fC-F])")
+_PAIR_SIZE = len(r"\ud83e\uddea")
 _POSITION = re.compile(r" \(byte (\d+)\)\Z")
 
 
@@ -134,4 +136,8 @@ def _malformed(body: bytes, error: Exception) -> PayloadMalformed:
     if position := _POSITION.search(text):
         # what trails is reported one byte late
         return PayloadMalformed(text[: position.start()], int(position[1]) - text.startswith("trailing characters"))
+    # a pair that lacks its second half is looked for up to behind the end of the body
+    half = _HALF_A_PAIR.search(body, max(0, len(body) - _PAIR_SIZE))
+    if half is not None:
+        return PayloadMalformed("a surrogate pair has no second half", half.start(1))
     return PayloadMalformed("it ends too early" if "truncated" in text else text, len(body))
