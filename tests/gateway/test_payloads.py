@@ -498,6 +498,12 @@ def test_a_union_takes_the_first_branch_that_fits_and_writes_that_one(
             "expected an integer, found a string",
         ),
         (
+            {"type": "map", "values": {"type": "map", "values": "int"}},
+            '{"a": {"x": 1, "y": "s"}, "a": {"z": null}, "a": {}}',
+            "a.y",
+            "expected an integer, found a string",
+        ),
+        (
             {"type": "map", "values": {"type": "array", "items": {"type": "map", "values": "int"}}},
             '{"a": [{"x": 1}, {"y": 4294967296, "y": 1}], "a": []}',
             "a[1].y",
@@ -607,10 +613,30 @@ def test_a_recursive_type_may_go_as_deep_as_the_bound_and_no_deeper() -> None:
 
 
 @pytest.mark.parametrize(
-    "schema", ["int", NODE, [CIRCLE, SQUARE], {"type": "array", "items": [CIRCLE, SQUARE]}], ids=str
+    "schema",
+    [
+        "int",
+        NODE,
+        [CIRCLE, SQUARE],
+        {"type": "array", "items": [CIRCLE, SQUARE]},
+        in_field("int"),
+        {"type": "map", "values": "int"},
+    ],
+    ids=str,
 )
-@pytest.mark.parametrize("body", [b"[" * 100_000, b'{"radius":' * 100_000, b"[" * 50_000 + b"]" * 50_000], ids=len)
-def test_json_that_is_nested_beyond_reason_is_refused(schema: Json, body: bytes) -> None:
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * 100_000,
+        b'{"radius":' * 100_000,
+        b'{"it":' * 100_000,
+        b"[" * 50_000 + b"]" * 50_000,
+        b'{"it": "x", "it": {}, "other": ' + b"9" * 5000 + b', "\\ud8',
+        b'[{"it": {}}, ' + b"9" * 5000 + b', "\\ud8',
+    ],
+    ids=lambda body: repr(body[:8]) + str(len(body)),
+)
+def test_json_that_is_beyond_reason_is_refused(schema: Json, body: bytes) -> None:
     with pytest.raises((PayloadInvalid, PayloadMalformed)):
         PayloadCodec(json.dumps(schema)).encode(body)
 

@@ -120,7 +120,7 @@ def _check_whole(body: bytes) -> None:
         raise _malformed(body, error) from None
 
 
-_UNTYPED = msgspec.json.Decoder(float_hook=exact_number)
+_UNTYPED = msgspec.json.Decoder(float_hook=bool)  # of which nothing is kept
 
 
 def _malformed(body: bytes, error: Exception) -> PayloadMalformed:

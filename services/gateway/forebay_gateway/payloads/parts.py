@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
+T = TypeVar("T")
+
 MISSING: Any = object()
 """In place of a value that there is none of in Python."""
+
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What reading raises for a value that is not of its type, beyond any bounds, or behind those that is no JSON."""
+
+_LONGEST_INDENT = 64
+_CONTAINERS: dict[bytes, Any] = {b"[": [], b"{": {}}
 
 
 class JsonValue(Protocol):
@@ -60,7 +68,7 @@ class JsonText:
     """A value as text, which still has the keys that come more than once.
 
     Args:
-        text: valid JSON.
+        text: JSON, at least as far as it has been read.
         float_hook: reads a number where any value may stand.
     """
 
@@ -71,19 +79,14 @@ class JsonText:
         self._float_hook = float_hook
 
     def field(self, name: str, json_type: Any) -> JsonText | None:
-        """Return what a key has; of one that comes more than once, what is not of the type."""
+        """Return what a key has; of one that comes more than once, the first that is not of the type."""
         entries = [(key, entry) for key, entry in self._entries() if key == name]
-        if not entries:
-            return None
-        found = self._first_misfit(entries, json_type) if len(entries) > 1 else None
-        return self._part((found or entries[-1])[1])
+        found = self._first_misfit(entries, json_type) or (entries[-1] if entries else None)
+        return None if found is None else self._part(found[1])
 
     def item(self, index: int) -> JsonText | None:
         """Return an item of an array."""
-        try:
-            items = _ARRAY.decode(self._text)
-        except msgspec.ValidationError:
-            return None
+        items = self._read(_ARRAY, [])
         return self._part(items[index]) if index < len(items) else None
 
     def misfit(self, json_type: Any) -> tuple[str, JsonText] | None:
@@ -92,17 +95,26 @@ class JsonText:
         return None if found is None else (found[0], self._part(found[1]))
 
     def value(self) -> Any:
-        """Return the value itself; `MISSING` for a number, or a depth, beyond any bounds."""
+        """Return the value itself, of an array or an object only that it is one.
+
+        `MISSING` stands for a number beyond any bounds.
+        """
+        begin = bytes(memoryview(self._text)[:_LONGEST_INDENT]).lstrip()[:1]
+        if begin in _CONTAINERS:
+            return _CONTAINERS[begin]
         try:
             return msgspec.json.Decoder(float_hook=self._float_hook).decode(self._text)
-        except (msgspec.ValidationError, RecursionError):
+        except _UNREADABLE:
             return MISSING
 
-    def _entries(self) -> list[tuple[str, msgspec.Raw]]:
+    def _entries(self) -> Iterator[tuple[str, msgspec.Raw]]:
+        return ((key.text, entry) for key, entry in self._read(_OBJECT, {}).items())
+
+    def _read(self, decoder: msgspec.json.Decoder[T], otherwise: T) -> T:
         try:
-            return [(key.text, entry) for key, entry in _OBJECT.decode(self._text).items()]
-        except msgspec.ValidationError:
-            return []
+            return decoder.decode(self._text)
+        except _UNREADABLE:
+            return otherwise
 
     def _first_misfit(
         self, entries: Iterable[tuple[str, msgspec.Raw]], json_type: Any
@@ -118,11 +130,11 @@ class _Key:
 
     __slots__ = ("text",)
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, _: type, text: str) -> None:
         self.text = text
 
 
-_OBJECT = msgspec.json.Decoder(dict[_Key, msgspec.Raw], dec_hook=lambda _, text: _Key(text))
+_OBJECT = msgspec.json.Decoder(dict[_Key, msgspec.Raw], dec_hook=_Key)
 _ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
 
 
@@ -130,6 +142,6 @@ def _first_misfit(entries: Iterable[tuple[str, Any]], read: Callable[[Any], Any]
     for key, entry in entries:
         try:
             read(entry)
-        except (msgspec.ValidationError, RecursionError):
+        except _UNREADABLE:
             return key, entry
     return None
