@@ -147,18 +147,29 @@ def _rates(plan: Plan, found: Sequence[Row], shown: Callable[[Spread | None], st
     table.add_column("contender", no_wrap=True)
     for heading in ("answers/s", "p50 ms", "p99 ms", "x naive", "x echo", "x forebay"):
         table.add_column(heading, justify="right", no_wrap=True)
+    _add_by_clients(
+        table,
+        found,
+        lambda row: map(shown, (row.rate, row.p50, row.p99, row.to_naive, row.to_echo, row.to_forebay)),
+        lambda row: "red" if row.errors else "bold" if row.contender == "forebay" else None,
+    )
+    return table
+
+
+def _add_by_clients(
+    table: Table,
+    rows: Sequence[Row],
+    cells: Callable[[Row], Iterable[str]],
+    style: Callable[[Row], str | None] = lambda _: None,
+) -> None:
+    """Add a line for each row, after the contender its cells, in a section for each number of clients."""
     previous = None
-    for row in found:
+    for row in rows:
         if previous not in (None, row.clients):
             table.add_section()
-        table.add_row(
-            str(row.clients) if row.clients != previous else "",
-            row.contender,
-            *(shown(value) for value in (row.rate, row.p50, row.p99, row.to_naive, row.to_echo, row.to_forebay)),
-            style="red" if row.errors else "bold" if row.contender == "forebay" else None,
-        )
+        clients = str(row.clients) if row.clients != previous else ""
+        table.add_row(clients, row.contender, *cells(row), style=style(row))
         previous = row.clients
-    return table
 
 
 def _costs(found: Sequence[Row]) -> Table:
@@ -167,17 +178,14 @@ def _costs(found: Sequence[Row]) -> Table:
     table.add_column("contender")
     table.add_column("processes")
     table.add_column("in all", justify="right")
-    previous = None
-    for row in found:
-        if previous not in (None, row.clients):
-            table.add_section()
-        table.add_row(
-            str(row.clients) if row.clients != previous else "",
-            row.contender,
+    _add_by_clients(
+        table,
+        found,
+        lambda row: (
             ", ".join(f"{process} {cost:,.0f}" for process, cost in row.cpu_us.items()),
             f"{sum(row.cpu_us.values()):,.0f}",
-        )
-        previous = row.clients
+        ),
+    )
     return table
 
 

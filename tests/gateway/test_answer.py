@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from typing import Any, cast
+from typing import Any
 from urllib.parse import unquote
 
 import pytest
@@ -17,13 +17,14 @@ from forebay.errors import Problem, Reject
 from forebay.kafka import Headers
 from forebay.messages import Outcome, ProblemMessage, ReplyMessage, encode_reply
 from forebay_gateway.answer import answer, read_reply, split_into_stages
-from forebay_gateway.dispatch import DEFAULT_TENANT, RoundTrip
+from forebay_gateway.dispatch import RoundTrip
 from forebay_gateway.metrics import STAGES
 from forebay_gateway.payloads import PayloadCodec
 from forebay_gateway.problems import HttpProblem
 from forebay_gateway.route import Route
 from forebay_schemas.headers import NOT_BEFORE
 from tests.support.records import a_record
+from tests.support.replies import a_reply
 
 
 def greeting(*extra: dict[str, Any]) -> PayloadCodec:
@@ -44,28 +45,8 @@ ROUTE = Route(
 )
 
 
-def reply(outcome: Outcome = "COMPLETED", **fields: Any) -> ReplyMessage:
-    whole: dict[str, Any] = {
-        "request_id": "gw-1",
-        "tenant": DEFAULT_TENANT,
-        "outcome": outcome,
-        "content_type": "",
-        "payload": b"",
-        "payload_schema": None,
-        "problem": None,
-        "attempt": 1,
-        "processor": "p",
-        "enqueued": 0,
-        "fetched": 0,
-        "started": 0,
-        "finished": 0,
-        **fields,
-    }
-    return cast(ReplyMessage, whole)
-
-
 def failed(kind: str, detail: str | None = "It did not work.", outcome: Outcome = "FAILED") -> ReplyMessage:
-    return reply(outcome, problem=ProblemMessage(type=kind, title="In a few words", detail=detail))
+    return a_reply(outcome=outcome, problem=ProblemMessage(type=kind, title="In a few words", detail=detail))
 
 
 def refusal(message: ReplyMessage, headers: Headers = ()) -> HttpProblem:
@@ -75,7 +56,7 @@ def refusal(message: ReplyMessage, headers: Headers = ()) -> HttpProblem:
 
 
 def test_opaque_bytes_go_back_as_they_are() -> None:
-    told = answer(ROUTE, reply(content_type="image/png", payload=b"\x89PNG"), a_record())
+    told = answer(ROUTE, a_reply(content_type="image/png", payload=b"\x89PNG"), a_record())
     assert told == (b"image/png", b"\x89PNG")
 
 
@@ -84,7 +65,7 @@ def test_opaque_bytes_go_back_as_they_are() -> None:
 )
 def test_a_result_goes_back_as_json_whichever_version_wrote_it(codec: PayloadCodec, body: dict[str, str]) -> None:
     written = codec.encode(json.dumps(body).encode())
-    content_type, told = answer(ROUTE, reply(payload=written, payload_schema=codec.fingerprint), a_record())
+    content_type, told = answer(ROUTE, a_reply(payload=written, payload_schema=codec.fingerprint), a_record())
     assert (content_type, json.loads(told)) == (b"application/json", body)
 
 
@@ -134,7 +115,7 @@ def test_a_job_that_expired_is_a_deadline_passed() -> None:
 
 
 def test_of_a_job_that_expired_without_a_word_nothing_is_known() -> None:
-    problem = refusal(reply(outcome="EXPIRED"))
+    problem = refusal(a_reply(outcome="EXPIRED"))
     assert str(problem) == "no answer came within 2.5 s; the job may still be run"
 
 
@@ -165,23 +146,25 @@ def test_only_retry_later_says_when() -> None:
 
 @pytest.mark.parametrize("outcome", ["FAILED", "CANCELLED", "PROGRESS"])
 def test_a_failure_that_gives_no_reason_cannot_be_read(outcome: Outcome) -> None:
-    problem = refusal(reply(outcome))
+    problem = refusal(a_reply(outcome=outcome))
     assert (problem.status, problem.kind) == (502, "unreadable-reply")
     assert outcome in str(problem)
 
 
 def test_a_result_that_an_unknown_schema_wrote_cannot_be_read() -> None:
-    problem = refusal(reply(payload=b"?", payload_schema=b"12345678"))
+    problem = refusal(a_reply(payload=b"?", payload_schema=b"12345678"))
     assert (problem.status, problem.kind) == (502, "unreadable-reply")
 
 
 @pytest.mark.parametrize("payload", [b"", b"\x06ab", b"nothing of the kind"])
 def test_a_result_that_does_not_fit_its_schema_cannot_be_read(payload: bytes) -> None:
-    problem = refusal(reply(payload=payload, payload_schema=OLDER.fingerprint))
+    problem = refusal(a_reply(payload=payload, payload_schema=OLDER.fingerprint))
     assert (problem.status, problem.kind) == (502, "unreadable-reply")
 
 
-@pytest.mark.parametrize("value", [None, b"", b"{}", encode_reply(reply())[:-1]], ids=["none", "empty", "json", "cut"])
+@pytest.mark.parametrize(
+    "value", [None, b"", b"{}", encode_reply(a_reply())[:-1]], ids=["none", "empty", "json", "cut"]
+)
 def test_a_record_that_is_no_reply_cannot_be_read(value: bytes | None) -> None:
     with pytest.raises(HttpProblem) as caught:
         read_reply(a_record(value), "gw-1")
@@ -196,11 +179,11 @@ def test_a_record_is_read_as_it_was_written() -> None:
 @pytest.mark.parametrize(
     "message",
     [
-        reply(request_id="gw-2"),
-        reply(tenant="another"),
-        reply(tenant=""),
-        reply("PROGRESS", tenant="another"),
-        reply("FAILED", tenant="another"),
+        a_reply(request_id="gw-2"),
+        a_reply(tenant="another"),
+        a_reply(tenant=""),
+        a_reply(outcome="PROGRESS", tenant="another"),
+        a_reply(outcome="FAILED", tenant="another"),
     ],
     ids=["request", "tenant", "no tenant", "progress", "failure"],
 )
@@ -220,7 +203,7 @@ def test_of_a_job_that_could_not_be_read_nobody_knows_the_tenant() -> None:
     "content_type", ["", "text/plain\r\nx: y", "text/plain\n", "\x00", "text/\u2026", "\x7f", "\x85"]
 )
 def test_a_media_type_that_is_no_field_cannot_be_used(content_type: str) -> None:
-    problem = refusal(reply(content_type=content_type, payload=b"x"))
+    problem = refusal(a_reply(content_type=content_type, payload=b"x"))
     assert (problem.status, problem.kind) == (502, "unreadable-reply")
 
 
@@ -243,7 +226,7 @@ def test_a_call_that_was_called_off_is_counted_under_one_name_whatever_the_probl
     )
 )
 def test_absurd_instants_are_clamped(fields: dict[str, Any]) -> None:
-    split = split_into_stages(100, trip(150, 200), reply(**fields), 1000)
+    split = split_into_stages(100, trip(150, 200), a_reply(**fields), 1000)
     assert sum(split) == 900
     assert min(split) >= 0
 
@@ -270,7 +253,7 @@ def trip(published: int, acknowledged: int) -> RoundTrip:
 def test_the_stages_always_add_up_and_none_is_negative(
     received: int, answered: int, published: int, acknowledged: int, fetched: int, started: int, finished: int
 ) -> None:
-    message = reply(fetched=fetched, started=started, finished=finished)
+    message = a_reply(fetched=fetched, started=started, finished=finished)
     split = split_into_stages(received, trip(published, acknowledged), message, answered)
     assert len(split) == len(STAGES)
     assert sum(split) == max(0, answered - received)
@@ -278,7 +261,7 @@ def test_the_stages_always_add_up_and_none_is_negative(
 
 
 def split_of(*, fetched: int = 500, started: int = 600, finished: int = 800, acknowledged: int = 300) -> dict[str, int]:
-    message = reply(fetched=fetched, started=started, finished=finished)
+    message = a_reply(fetched=fetched, started=started, finished=finished)
     return dict(zip(STAGES, split_into_stages(0, trip(100, acknowledged), message, 1000), strict=True))
 
 

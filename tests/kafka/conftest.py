@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from forebay.kafka import Admin, Link
+from forebay.kafka import Admin, Link, Producer
 from forebay.settings import Settings, load_settings
 from tests.support.brokers import Kafka
 from tests.support.waiting import until
@@ -42,6 +42,15 @@ async def link(settings: Settings, at_end: AsyncExitStack) -> Link:
     link = Link(settings, "test")
     at_end.push_async_callback(link.stop)
     return await link.start()
+
+
+@pytest.fixture
+async def producer(settings: Settings, at_end: AsyncExitStack) -> Producer:
+    """A producer that is started."""
+    producer = Producer(settings, "test")
+    at_end.push_async_callback(producer.stop)
+    await producer.start()
+    return producer
 
 
 @pytest.fixture

@@ -40,14 +40,6 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
         yield broker
 
 
-@pytest.fixture
-async def producer(settings: Settings, at_end: AsyncExitStack) -> Producer:
-    producer = Producer(settings, "test")
-    at_end.push_async_callback(producer.stop)
-    await producer.start()
-    return producer
-
-
 async def told(act: Callable[[], Awaitable[object]]) -> BrokerError:
     """Return the first error of something done again and again, until it is none that passes."""
     async with asyncio.timeout(BOUND):

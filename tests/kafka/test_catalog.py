@@ -57,14 +57,6 @@ async def _topics(settings: Settings) -> None:
     await topics.ensure(settings, [topics.catalog(settings)])
 
 
-@pytest.fixture
-async def producer(settings: Settings, at_end: AsyncExitStack) -> Producer:
-    producer = Producer(settings, "test")
-    at_end.push_async_callback(producer.stop)
-    await producer.start()
-    return producer
-
-
 Keep = Callable[..., Awaitable[Catalog]]
 OnChange = Callable[[str, CatalogEntry | None], None]
 Follow = Callable[..., Awaitable[Catalog]]

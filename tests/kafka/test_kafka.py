@@ -19,14 +19,6 @@ BOUND = 30.0
 PARTITIONS = 3
 
 
-@pytest.fixture
-async def producer(settings: Settings, at_end: AsyncExitStack) -> Producer:
-    producer = Producer(settings, "test")
-    at_end.push_async_callback(producer.stop)
-    await producer.start()
-    return producer
-
-
 class Delivery:
     """Counts what a producer tells of each record."""
 

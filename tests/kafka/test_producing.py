@@ -25,14 +25,6 @@ BOUND = 30.0
 MIB = 1024 * 1024
 
 
-@pytest.fixture
-async def producer(settings: Settings, at_end: AsyncExitStack) -> Producer:
-    producer = Producer(settings, "test")
-    at_end.push_async_callback(producer.stop)
-    await producer.start()
-    return producer
-
-
 async def read_all(settings: Settings, topic: str, partition: int) -> list[Record]:
     consumer = PinnedConsumer(settings, "test", topic, [partition])
     try:

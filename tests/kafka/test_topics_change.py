@@ -25,14 +25,6 @@ IN_USE_WITHIN = 10.0
 """Seconds within which partitions that were added must be in use."""
 
 
-@pytest.fixture
-async def producer(settings: Settings, at_end: AsyncExitStack) -> Producer:
-    producer = Producer(settings, "test")
-    at_end.push_async_callback(producer.stop)
-    await producer.start()
-    return producer
-
-
 Join = Callable[..., Awaitable[Member]]
 
 

@@ -10,8 +10,9 @@ import msgspec
 import pytest
 
 from forebay import Forebay, Job, Problem, Reject, RetryAfter, failures
-from forebay.messages import ProblemMessage, ReplyMessage, decode_reply, encode_reply
+from forebay.messages import ProblemMessage, decode_reply, encode_reply
 from forebay_processor.run.call import HandlerResult, call, invalid_request
+from tests.support.replies import a_reply
 
 JOB = Job(id="gw-1", key="gw-1", tenant="t", attempt=1, deadline_ms=2**62, is_replay=False)
 
@@ -42,20 +43,8 @@ def raised(error: BaseException) -> Problem:
 
 def sent(problem: Problem) -> ProblemMessage:
     """The problem as it comes out of a reply."""
-    message = ReplyMessage(
-        request_id="",
-        tenant="",
-        outcome="FAILED",
-        content_type="",
-        payload=b"",
-        payload_schema=None,
-        problem=ProblemMessage(type=problem.type, title=problem.title, detail=problem.detail),
-        attempt=1,
-        processor="",
-        enqueued=0,
-        fetched=0,
-        started=0,
-        finished=0,
+    message = a_reply(
+        outcome="FAILED", problem=ProblemMessage(type=problem.type, title=problem.title, detail=problem.detail)
     )
     returned = decode_reply(encode_reply(message))["problem"]
     assert returned is not None

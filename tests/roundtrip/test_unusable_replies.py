@@ -19,6 +19,7 @@ from forebay_gateway.claim import CLAIM_KEY
 from forebay_schemas import topics as topic_names
 from forebay_schemas.headers import NOT_BEFORE, TRACEPARENT
 from tests.roundtrip.conftest import Pair
+from tests.support.replies import a_reply
 from tests.support.waiting import until
 from tests.support.wire import put
 
@@ -68,24 +69,8 @@ class Held:
         return await self.call
 
 
-def reply_to(job: str, fields: dict[str, Any]) -> bytes:
-    whole: dict[str, Any] = {
-        "request_id": job,
-        "tenant": "default",
-        "outcome": "COMPLETED",
-        "content_type": "text/plain",
-        "payload": b"by hand",
-        "payload_schema": None,
-        "problem": None,
-        "attempt": 1,
-        "processor": "p",
-        "enqueued": 0,
-        "fetched": 0,
-        "started": 0,
-        "finished": 0,
-        **fields,
-    }
-    return encode_reply(cast(ReplyMessage, whole))
+def by_hand(job: str, **fields: Any) -> ReplyMessage:
+    return a_reply(**{"request_id": job, "content_type": "text/plain", "payload": b"by hand", **fields})
 
 
 def counted(pair: Pair) -> float:
@@ -103,7 +88,7 @@ async def test_a_reply_that_decodes_ends_in_an_honest_answer(
 ) -> None:
     before = await asyncio.to_thread(counted, pair)
     held = Held(pair, client)
-    response = await held.answer(reply_to(await held.job(), fields))
+    response = await held.answer(encode_reply(by_hand(await held.job(), **fields)))
     assert response.status_code == status, response.text
     if status != 200:
         assert response.headers["content-type"] == "application/problem+json"
@@ -125,7 +110,7 @@ async def test_odd_headers_of_a_reply_change_nothing(
 ) -> None:
     held = Held(pair, client)
     headers = [(NOT_BEFORE, value), (TRACEPARENT, value), ("", value), ("odd", value)]
-    response = await held.answer(reply_to(await held.job(), problem(failures.RETRY_LATER)), headers)
+    response = await held.answer(encode_reply(by_hand(await held.job(), **problem(failures.RETRY_LATER))), headers)
     assert response.status_code == 503
     assert "retry-after" not in response.headers
 

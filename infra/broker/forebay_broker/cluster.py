@@ -7,21 +7,20 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from forebay.errors import BrokerError, BrokerStartError
 from forebay_broker.config import Membership
 from forebay_broker.jars import default_cache_dir
 from forebay_broker.ports import ReservedPort
 from forebay_broker.server import STOP_TIMEOUT, EmbeddedBroker, await_start, prepare
+from forebay_broker.startable import Startable
 from forebay_broker.storage import cluster_id_in, new_cluster_id, refuse_other_cluster
 
 _LOOK_EVERY = 0.1
 """Seconds between two looks at whether the nodes run."""
 
 
-class EmbeddedCluster:
+class EmbeddedCluster(Startable):
     """A cluster of Kafka nodes on loopback, each of them broker and controller; a context manager, as `EmbeddedBroker`.
 
     Topics have a copy on each node unless they say otherwise, and a record is acknowledged once a majority has it. So
@@ -149,12 +148,3 @@ class EmbeddedCluster:
                     tell(f"{name} is back after {node.started_in:.1f} s")
             time.sleep(_LOOK_EVERY)
         raise BrokerError(f"of {len(self.nodes)} nodes {len(away)} ended and did not start again: no majority is left")
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()

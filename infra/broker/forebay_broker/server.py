@@ -10,8 +10,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from forebay.errors import BrokerError, BrokerStartError, BrokerUnavailable
 from forebay_broker.config import LOG4J, Membership, server_properties, server_settings
@@ -20,6 +18,7 @@ from forebay_broker.jars import default_cache_dir
 from forebay_broker.jvm import Jvm
 from forebay_broker.ports import HOST, ReservedPort
 from forebay_broker.readiness import START_TIMEOUT, await_answer
+from forebay_broker.startable import Startable
 from forebay_broker.storage import DataDir, new_cluster_id, refuse_other_cluster
 
 STOP_TIMEOUT = 20.0
@@ -44,7 +43,7 @@ class _Run:
     directory: DataDir
 
 
-class EmbeddedBroker:
+class EmbeddedBroker(Startable):
     """Apache Kafka, one node, on loopback, as a child process; a context manager that starts and stops it.
 
     It may be started again after it has ended, on the same port and with its data.
@@ -192,15 +191,6 @@ class EmbeddedBroker:
         if self._run:
             self._run.directory.release()
         self._run = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
 
 def await_start(nodes: Sequence[EmbeddedBroker], replication: int) -> None:

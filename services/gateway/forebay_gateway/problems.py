@@ -238,8 +238,8 @@ def deadline_passed(seconds: float, known: str | None = None) -> HttpProblem:
         seconds: how long the deadline was away.
         known: what became of the job, where a processor says so.
     """
-    fate = known or "the job may still be run"
-    return HttpProblem(504, "deadline-passed", "The deadline passed", f"no answer came within {seconds:g} s; {fate}")
+    outcome = known or "the job may still be run"
+    return HttpProblem(504, "deadline-passed", "The deadline passed", f"no answer came within {seconds:g} s; {outcome}")
 
 
 def _shorten(text: str) -> str:

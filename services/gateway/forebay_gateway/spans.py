@@ -12,8 +12,7 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, set_span_in_context
 
-from forebay import span_attributes as names
-from forebay import tracing
+from forebay import span_attributes, tracing
 from forebay.errors import BrokerError
 from forebay.kafka import Headers, Record
 from forebay_gateway.route import Route
@@ -81,7 +80,7 @@ class RequestSpans:
             f"send {self._route.topic}",
             set_span_in_context(self._server, Context()),
             SpanKind.PRODUCER,
-            names.sent_to(self._route.topic),
+            span_attributes.sent_to(self._route.topic),
         )
         return tracing.to_headers(self._producer.get_span_context())
 
@@ -89,7 +88,7 @@ class RequestSpans:
         """End the PRODUCER span: the broker has acknowledged the job, or never will."""
         if self._producer is not None:
             if error is not None:
-                self._producer.set_attribute(names.ERROR_TYPE, type(error).__name__)
+                self._producer.set_attribute(span_attributes.ERROR_TYPE, type(error).__name__)
                 self._producer.set_status(Status(StatusCode.ERROR, str(error)))
             self._producer.end()
 
@@ -102,7 +101,7 @@ class RequestSpans:
             f"process {self._replies}",
             tracing.as_parent(sender),
             SpanKind.CONSUMER,
-            {**names.processed(reply), names.DESTINATION_TEMPLATE: self._replies},
+            {**span_attributes.processed(reply), span_attributes.DESTINATION_TEMPLATE: self._replies},
             start_time=seen,
         )
         span.end()
@@ -116,12 +115,12 @@ class RequestSpans:
             "http.route": self._route.path,
             "url.path": self._route.path,
             "url.scheme": "http",
-            names.OPERATION: self._route.operation,
-            names.TIER: self._route.tier,
-            names.REQUEST_ID: request_id,
+            span_attributes.OPERATION: self._route.operation,
+            span_attributes.TIER: self._route.tier,
+            span_attributes.REQUEST_ID: request_id,
         }
         if problem is not None:
-            attributes[names.ERROR_TYPE] = problem
+            attributes[span_attributes.ERROR_TYPE] = problem
         if status is not None:
             attributes["http.response.status_code"] = status
         self._server.set_attributes(attributes)

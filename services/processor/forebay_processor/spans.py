@@ -9,8 +9,7 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanKind, Status, StatusCode, Tracer, set_span_in_context
 
-from forebay import span_attributes as names
-from forebay import tracing
+from forebay import span_attributes, tracing
 from forebay.errors import BrokerError
 from forebay.kafka import Headers
 from forebay_processor.work import JobOutcome, Work
@@ -41,7 +40,11 @@ class Spans:
         queue = self._tracer.start_span(
             f"queue {topic}",
             parent,
-            attributes={names.SYSTEM: "kafka", names.DESTINATION: topic, names.TIER: work.tier},
+            attributes={
+                span_attributes.SYSTEM: "kafka",
+                span_attributes.DESTINATION: topic,
+                span_attributes.TIER: work.tier,
+            },
             start_time=work.enqueued * 1000,
         )
         process = self._tracer.start_span(
@@ -49,11 +52,11 @@ class Spans:
             parent,
             SpanKind.CONSUMER,
             {
-                **names.processed(work.record),
-                names.CONSUMER_GROUP: topic_names.group(self._namespace, self._app, work.tier),
-                names.REQUEST_ID: work.job["request_id"],
-                names.OPERATION: work.job["operation"],
-                names.ATTEMPT: work.attempt,
+                **span_attributes.processed(work.record),
+                span_attributes.CONSUMER_GROUP: topic_names.group(self._namespace, self._app, work.tier),
+                span_attributes.REQUEST_ID: work.job["request_id"],
+                span_attributes.OPERATION: work.job["operation"],
+                span_attributes.ATTEMPT: work.attempt,
             },
             [Link(work.sender)],
         )
@@ -88,9 +91,9 @@ class JobSpans:
         problem = outcome.problem
         if problem is not None:
             for span in (self.handler, self._process):
-                span.set_attribute(names.ERROR_TYPE, problem["type"])
+                span.set_attribute(span_attributes.ERROR_TYPE, problem["type"])
                 span.set_status(Status(StatusCode.ERROR, problem["title"]))
-        self._process.set_attribute(names.OUTCOME, outcome.outcome)
+        self._process.set_attribute(span_attributes.OUTCOME, outcome.outcome)
         self.handler.end()
 
     def reply(self) -> Headers:
@@ -101,7 +104,10 @@ class JobSpans:
             f"send {self._replies}",
             set_span_in_context(self._process, Context()),
             SpanKind.PRODUCER,
-            {**names.sent_to(self._work.job["reply_topic"]), names.DESTINATION_TEMPLATE: self._replies},
+            {
+                **span_attributes.sent_to(self._work.job["reply_topic"]),
+                span_attributes.DESTINATION_TEMPLATE: self._replies,
+            },
         )
         return tracing.to_headers(self._send.get_span_context())
 
@@ -110,6 +116,6 @@ class JobSpans:
         for span in (self._send, self._process):
             if span is not None:
                 if error is not None:
-                    span.set_attribute(names.ERROR_TYPE, type(error).__name__)
+                    span.set_attribute(span_attributes.ERROR_TYPE, type(error).__name__)
                     span.set_status(Status(StatusCode.ERROR, str(error)))
                 span.end()

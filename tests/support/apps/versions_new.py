@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
@@ -12,22 +13,10 @@ from uuid import UUID
 from forebay import DecimalMeta, Forebay
 
 app = Forebay("versions")
+add_operations = importlib.import_module("versions_seen").add_operations  # it is beside this module
 
 NOBODY = UUID(int=7)
 Price = Annotated[Decimal, DecimalMeta(precision=9, scale=2)]
-
-
-@dataclass
-class Seen:
-    """What a version saw."""
-
-    version: str
-    request: str
-
-
-def saw(request: object) -> Seen:
-    """Answer with what came."""
-    return Seen("new", repr(request))
 
 
 class Size(Enum):
@@ -134,52 +123,18 @@ class Answer:
     price: Price = Decimal("1.50")
 
 
-@app.operation(tier="interactive", deadline=20.0)
-async def grow(request: Growing) -> Seen:
-    """See a request that gains fields."""
-    return saw(request)
-
-
-@app.operation(tier="interactive", deadline=20.0)
-async def shrink(request: Shrinking) -> Seen:
-    """See a request that loses fields."""
-    return saw(request)
-
-
-@app.operation(tier="interactive", deadline=20.0)
-async def size(request: Sized) -> Seen:
-    """See an enum that gains a symbol."""
-    return saw(request)
-
-
-@app.operation(tier="interactive", deadline=20.0)
-async def tint(request: Tinted) -> Seen:
-    """See an enum whose symbols change places."""
-    return saw(request)
-
-
-@app.operation(tier="interactive", deadline=20.0)
-async def number(request: Numbers) -> Seen:
-    """See numbers of two kinds."""
-    return saw(request)
-
-
-@app.operation(tier="interactive", deadline=20.0)
-async def require(request: Required) -> Seen:
-    """See a field that gets a default."""
-    return saw(request)
-
-
-@app.operation(tier="interactive", deadline=20.0)
-async def move(request: Moving) -> Seen:
-    """See fields that change places."""
-    return saw(request)
-
-
-@app.operation(tier="interactive", deadline=20.0)
-async def choose(request: Choosing) -> Seen:
-    """See one of several choices."""
-    return saw(request)
+add_operations(
+    app,
+    "new",
+    grow=Growing,
+    shrink=Shrinking,
+    size=Sized,
+    tint=Tinted,
+    number=Numbers,
+    require=Required,
+    move=Moving,
+    choose=Choosing,
+)
 
 
 @app.operation(tier="interactive", deadline=20.0)

@@ -1,10 +1,8 @@
-"""An app before it was changed in every way that is accepted; `versions_new` is the same after it.
-
-Each handler answers with the version that ran it and with what it saw, as Python writes it.
-"""
+"""An app before it was changed in every way that is accepted; `versions_new` is the same after it."""
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -14,21 +12,9 @@ from typing import Annotated, Literal
 from forebay import DecimalMeta, Forebay
 
 app = Forebay("versions")
+add_operations = importlib.import_module("versions_seen").add_operations  # it is beside this module
 
 Price = Annotated[Decimal, DecimalMeta(precision=9, scale=2)]
-
-
-@dataclass
-class Seen:
-    """What a version saw."""
-
-    version: str
-    request: str
-
-
-def saw(request: object) -> Seen:
-    """Answer with what came."""
-    return Seen("old", repr(request))
 
 
 class Size(Enum):
@@ -127,52 +113,18 @@ class Answer:
     size: Size = Size.SMALL
 
 
-@app.operation(tier="interactive", deadline=20.0)
-async def grow(request: Growing) -> Seen:
-    """See a request that gains fields."""
-    return saw(request)
-
-
-@app.operation(tier="interactive", deadline=20.0)
-async def shrink(request: Shrinking) -> Seen:
-    """See a request that loses fields."""
-    return saw(request)
-
-
-@app.operation(tier="interactive", deadline=20.0)
-async def size(request: Sized) -> Seen:
-    """See an enum that gains a symbol."""
-    return saw(request)
-
-
-@app.operation(tier="interactive", deadline=20.0)
-async def tint(request: Tinted) -> Seen:
-    """See an enum whose symbols change places."""
-    return saw(request)
-
-
-@app.operation(tier="interactive", deadline=20.0)
-async def number(request: Numbers) -> Seen:
-    """See numbers of two kinds."""
-    return saw(request)
-
-
-@app.operation(tier="interactive", deadline=20.0)
-async def require(request: Required) -> Seen:
-    """See a field that gets a default."""
-    return saw(request)
-
-
-@app.operation(tier="interactive", deadline=20.0)
-async def move(request: Moving) -> Seen:
-    """See fields that change places."""
-    return saw(request)
-
-
-@app.operation(tier="interactive", deadline=20.0)
-async def choose(request: Choosing) -> Seen:
-    """See one of several choices."""
-    return saw(request)
+add_operations(
+    app,
+    "old",
+    grow=Growing,
+    shrink=Shrinking,
+    size=Sized,
+    tint=Tinted,
+    number=Numbers,
+    require=Required,
+    move=Moving,
+    choose=Choosing,
+)
 
 
 @app.operation(tier="interactive", deadline=20.0)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass
 from enum import Enum
 
 from forebay import Forebay
 
 app = Forebay("versions")
+add_operations = importlib.import_module("versions_seen").add_operations  # it is beside this module
 
 
 class Tint(Enum):
@@ -25,15 +27,4 @@ class Tinted:
     tint: Tint
 
 
-@dataclass
-class Seen:
-    """What a version saw."""
-
-    version: str
-    request: str
-
-
-@app.operation(tier="interactive", deadline=20.0)
-async def tint(request: Tinted) -> Seen:
-    """See an enum that gains a symbol."""
-    return Seen("refused", repr(request))
+add_operations(app, "refused", tint=Tinted)

@@ -10,8 +10,9 @@ import msgspec
 from msgspec import UNSET
 
 from forebay.recursion import MAX_DEPTH, TooDeep
+from forebay_gateway.payloads.deferred import read_value
 from forebay_gateway.payloads.explain import MapKey, Mismatch, describe_value
-from forebay_gateway.payloads.nodes import Node, ReadState, Step, ToAvro, read_value
+from forebay_gateway.payloads.nodes import Node, ReadState, Step, ToAvro
 
 
 class Array(Node):

@@ -7,12 +7,10 @@ import re
 from base64 import b64decode
 from decimal import Decimal
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from forebay_gateway.payloads.nodes import Node
 from forebay_gateway.payloads.parts import MISSING, JsonValue
-
-if TYPE_CHECKING:
-    from forebay_gateway.payloads.nodes import Node
 
 _LONGEST_ECHO = 40
 _LONGEST_REASON = 300
@@ -136,7 +134,7 @@ def _descend(
         return child, None if place is None or child is None else place.field(name, child.json_type), name
     if index:
         return child, None if place is None else place.item(int(index)), int(index)
-    found = None if place is None or child is None else place.misfit(child.json_type)
+    found = None if place is None or child is None else place.first_mismatch(child.json_type)
     return (child, None, "*") if found is None else (child, found[1], MapKey(found[0]))
 
 

@@ -16,11 +16,6 @@ from dataclasses import field as attribute
 from decimal import Decimal, InvalidOperation
 from typing import Any, Literal
 
-import msgspec
-
-from forebay_gateway.payloads.explain import explain
-from forebay_gateway.payloads.parts import ReadValue
-
 ToAvro = Callable[[Any, "ReadState"], Any]
 Kind = Literal["null", "boolean", "integer", "number", "string", "array", "object"]
 Step = Literal["field", "item", "value"]
@@ -97,20 +92,6 @@ class Node:
     def deferred(self) -> bool:
         """Whether it is read as plain JSON first."""
         return self.json_type is Any
-
-
-def read_value(node: Node, value: Any, state: ReadState) -> Any:
-    """Make of a plain JSON value what fastavro writes.
-
-    Raises:
-        Mismatch: it does not fit.
-        TooDeep: a recursive type has too many levels in it.
-    """
-    try:
-        read = msgspec.convert(value, node.json_type)
-    except msgspec.ValidationError as error:
-        raise explain(node, ReadValue(value), str(error)) from None
-    return read if node.to_avro is None else node.to_avro(read, state)
 
 
 def exact_number(text: str) -> Decimal:

@@ -28,7 +28,7 @@ class JsonValue(Protocol):
     def item(self, index: int) -> JsonValue | None:
         """Return an item of an array."""
 
-    def misfit(self, json_type: Any) -> tuple[str, JsonValue] | None:
+    def first_mismatch(self, json_type: Any) -> tuple[str, JsonValue] | None:
         """Return the first key and entry of an object that is not of the type."""
 
     def value(self) -> Any:
@@ -53,10 +53,10 @@ class ReadValue:
         inside = isinstance(self._value, list) and index < len(self._value)
         return ReadValue(self._value[index]) if inside else None
 
-    def misfit(self, json_type: Any) -> tuple[str, ReadValue] | None:
+    def first_mismatch(self, json_type: Any) -> tuple[str, ReadValue] | None:
         """Return the first key and entry of an object that is not of the type."""
         entries = self._value.items() if isinstance(self._value, dict) else ()
-        found = _first_misfit(entries, lambda entry: msgspec.convert(entry, json_type))
+        found = _first_mismatch(entries, lambda entry: msgspec.convert(entry, json_type))
         return None if found is None else (found[0], ReadValue(found[1]))
 
     def value(self) -> Any:
@@ -81,7 +81,7 @@ class JsonText:
     def field(self, name: str, json_type: Any) -> JsonText | None:
         """Return what a key has; of one that comes more than once, the first that is not of the type."""
         entries = [(key, entry) for key, entry in self._entries() if key == name]
-        found = self._first_misfit(entries, json_type) or (entries[-1] if entries else None)
+        found = self._first_mismatch(entries, json_type) or (entries[-1] if entries else None)
         return None if found is None else self._part(found[1])
 
     def item(self, index: int) -> JsonText | None:
@@ -89,9 +89,9 @@ class JsonText:
         items = self._read(_ARRAY, [])
         return self._part(items[index]) if index < len(items) else None
 
-    def misfit(self, json_type: Any) -> tuple[str, JsonText] | None:
+    def first_mismatch(self, json_type: Any) -> tuple[str, JsonText] | None:
         """Return the first key and entry of an object that is not of the type."""
-        found = self._first_misfit(self._entries(), json_type)
+        found = self._first_mismatch(self._entries(), json_type)
         return None if found is None else (found[0], self._part(found[1]))
 
     def value(self) -> Any:
@@ -116,10 +116,10 @@ class JsonText:
         except _UNREADABLE:
             return otherwise
 
-    def _first_misfit(
+    def _first_mismatch(
         self, entries: Iterable[tuple[str, msgspec.Raw]], json_type: Any
     ) -> tuple[str, msgspec.Raw] | None:
-        return _first_misfit(entries, msgspec.json.Decoder(json_type, float_hook=self._float_hook).decode)
+        return _first_mismatch(entries, msgspec.json.Decoder(json_type, float_hook=self._float_hook).decode)
 
     def _part(self, text: msgspec.Raw) -> JsonText:
         return JsonText(text, self._float_hook)
@@ -138,7 +138,7 @@ _OBJECT = msgspec.json.Decoder(dict[_Key, msgspec.Raw], dec_hook=_Key)
 _ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
 
 
-def _first_misfit(entries: Iterable[tuple[str, Any]], read: Callable[[Any], Any]) -> tuple[str, Any] | None:
+def _first_mismatch(entries: Iterable[tuple[str, Any]], read: Callable[[Any], Any]) -> tuple[str, Any] | None:
     for key, entry in entries:
         try:
             read(entry)

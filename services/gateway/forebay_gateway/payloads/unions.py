@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Union
 
+from forebay_gateway.payloads.deferred import read_value
 from forebay_gateway.payloads.explain import Mismatch, describe_kind, describe_value, no_branch_matches
-from forebay_gateway.payloads.nodes import KIND_OF, Node, ReadState, Step, ToAvro, read_value
+from forebay_gateway.payloads.nodes import KIND_OF, Node, ReadState, Step, ToAvro
 
 
 class UnionNode(Node):
