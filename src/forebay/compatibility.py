@@ -68,7 +68,7 @@ def check(old: str, new: str) -> Incompatibility | None:
             return unknown
         result = _compare(parsed[reader], parsed[writer])
         if result.compatibility is not SchemaCompatibilityType.compatible:
-            fields = sorted(set(_culprits(parsed[reader], parsed[writer], "", set())) - {""})
+            fields = sorted(set(_unreadable_paths(parsed[reader], parsed[writer], "", set())) - {""})
             kinds = sorted({kind.value.replace("_", " ") for kind in result.incompatibilities})
             details = sorted(result.messages - {field.rpartition(".")[2] for field in fields})
             reason = f"the {reader} version cannot read what the {writer} one writes: {', '.join(kinds)}"
@@ -83,7 +83,7 @@ def _compare(reader: Any, writer: Any) -> Any:
     return checker.get_compatibility(reader, writer)
 
 
-def _culprits(reader: Any, writer: Any, path: str, seen: set[tuple[int, int]]) -> list[str]:
+def _unreadable_paths(reader: Any, writer: Any, path: str, seen: set[tuple[int, int]]) -> list[str]:
     """Return the paths of what ``reader`` cannot read; empty ones for the whole, and for what is being looked at.
 
     The checker says where it found something as well, but forgets it on the way through a union.
@@ -100,18 +100,18 @@ def _culprits(reader: Any, writer: Any, path: str, seen: set[tuple[int, int]]) -
             place = f"{path}.{field.name}" if path else field.name
             written = lookup_writer_field(writer_schema=writer, reader_field=field)
             if written is not None:
-                inner += _culprits(field.type, written.type, place, seen)
+                inner += _unreadable_paths(field.type, written.type, place, seen)
             elif not field.has_default:
                 inner.append(place)
     elif reader.type == writer.type == "array":
-        inner = _culprits(reader.items, writer.items, f"{path}[]", seen)
+        inner = _unreadable_paths(reader.items, writer.items, f"{path}[]", seen)
     elif reader.type == writer.type == "map":
-        inner = _culprits(reader.values, writer.values, f"{path}[]", seen)
+        inner = _unreadable_paths(reader.values, writer.values, f"{path}[]", seen)
     elif reader.type == writer.type == "union":
         for branch in writer.schemas:
             for candidate in reader.schemas:
                 if _branch(candidate) == _branch(branch):
-                    inner += _culprits(candidate, branch, path, seen)
+                    inner += _unreadable_paths(candidate, branch, path, seen)
     return inner or [path]
 
 

@@ -14,14 +14,14 @@ from typing import Any
 def stop_on_signals(stop: asyncio.Event, hurry: asyncio.Event | None = None) -> None:
     """Have SIGTERM and SIGINT set ``stop``, for as long as the event loop lives; a second one also sets ``hurry``."""
 
-    def heed() -> None:
+    def on_signal() -> None:
         if stop.is_set() and hurry is not None:
             hurry.set()
         stop.set()
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, heed)
+        loop.add_signal_handler(number, on_signal)
 
 
 class OwnedTasks:

@@ -47,7 +47,7 @@ _NEAR = 0.75
 _KUBERNETES_NAME = re.compile(r"_SERVICE_(HOST|PORT(_.+)?)$|_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?$")
 _KUBERNETES_VALUE = re.compile(r"(tcp|udp|sctp)://")
 
-_GOODBYE_BOUND = 15.0
+_DISCONNECT_BOUND = 15.0
 """Seconds that a service may take to disconnect from a cluster that does not answer."""
 
 
@@ -117,13 +117,13 @@ class Settings(BaseSettings):
 
     @field_validator("namespace")
     @classmethod
-    def _end_with_a_separator(cls, value: str) -> str:
+    def _check_separator(cls, value: str) -> str:
         if value[-1] not in "._-":
             raise ValueError("must end with '.', '_' or '-', so that it stands apart from the names it prefixes")
         return value
 
     @model_validator(mode="after")
-    def _let_messages_hold_a_body(self) -> Self:
+    def _check_message_size(self) -> Self:
         if self.max_body_bytes > self.max_message_bytes - 64 * 1024:
             raise ValueError(
                 f"max_body_bytes = {self.max_body_bytes} leaves no room for the rest of a message: "
@@ -133,13 +133,13 @@ class Settings(BaseSettings):
 
     @field_validator("ssl_cafile", "ssl_certfile", "ssl_keyfile")
     @classmethod
-    def _find_the_file(cls, value: Path | None) -> Path | None:
+    def _check_file(cls, value: Path | None) -> Path | None:
         if value is not None and not value.is_file():
             raise ValueError("there is no such file")
         return value
 
     @model_validator(mode="after")
-    def _have_what_the_protocol_needs(self) -> Self:
+    def _check_security(self) -> Self:
         if self.ssl_keyfile is not None and self.ssl_certfile is None:
             raise ValueError("ssl_keyfile is the key of a certificate: set ssl_certfile too")
         if not self.security_protocol.startswith("SASL_"):
@@ -181,12 +181,12 @@ class Settings(BaseSettings):
     @property
     def gateway_stop_bound(self) -> float:
         """Seconds after SIGTERM within which a gateway has ended: whoever stops it kills it after these."""
-        return self.shutdown_notice + self.shutdown_grace + _GOODBYE_BOUND
+        return self.shutdown_notice + self.shutdown_grace + _DISCONNECT_BOUND
 
     @property
     def processor_stop_bound(self) -> float:
         """Seconds after SIGTERM within which a processor has ended: jobs and their replies get ``drain`` together."""
-        return self.drain + _GOODBYE_BOUND
+        return self.drain + _DISCONNECT_BOUND
 
 
 def unknown_variables(environment: Mapping[str, str]) -> dict[str, str | None]:

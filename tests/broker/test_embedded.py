@@ -189,7 +189,7 @@ def test_the_last_words_are_the_cause(tmp_path: Path, log: bytes, reason: str) -
     try:
         directory.log.write(log)
         directory.log.flush()
-        assert directory.last_words().startswith(reason)
+        assert directory.why_it_ended().startswith(reason)
     finally:
         directory.release()
 

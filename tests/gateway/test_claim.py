@@ -36,7 +36,7 @@ class Gateway:
 
     def read_one(self) -> None:
         value = self._topic[self.read]
-        self.claim.heed(a_record(value, offset=self.read))
+        self.claim.on_record(a_record(value, offset=self.read))
         self.read += 1
 
     def read_all(self) -> None:
@@ -163,5 +163,5 @@ async def test_what_is_no_message_about_claims_says_nothing(topic: list[bytes], 
     gateway.claim.begin()
     gateway.read_all()
     gateway.claim.confirm()
-    gateway.claim.heed(a_record(value))
+    gateway.claim.on_record(a_record(value))
     assert gateway.claim.held

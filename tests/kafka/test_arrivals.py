@@ -19,7 +19,7 @@ class Diary:
     def __init__(self, *counts: int) -> None:
         self.counts = iter(counts)
         self.entries: list[str] = []
-        self.arrivals = Arrivals(self._take, self._rest)
+        self.arrivals = Arrivals(self._take, self._wait_for_answer)
 
     async def read(self, limit: int | None) -> list[Record]:
         count = next(self.counts)
@@ -29,11 +29,11 @@ class Diary:
     def _take(self, records: list[Record]) -> None:
         self.entries.append(f"take {len(records)}")
 
-    async def _rest(self) -> None:
+    async def _wait_for_answer(self) -> None:
         self.entries.append("rest")
 
 
-async def test_records_that_come_one_at_a_time_are_taken_in_and_then_have_their_rest() -> None:
+async def test_records_that_come_one_at_a_time_are_taken_in_and_then_have_time_for_their_answer() -> None:
     diary = Diary(*[1] * (SINGLE_RECORDS + 2))
     for _ in range(SINGLE_RECORDS):
         await diary.arrivals.next(diary)

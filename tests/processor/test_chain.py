@@ -435,7 +435,7 @@ class World(RuleBasedStateMachine):
 
 @pytest.fixture(autouse=True)
 def _no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processor_module, "LAST_WORDS", 0.05)
+    monkeypatch.setattr(processor_module, "CANCELLATION_BOUND", 0.05)
     monkeypatch.setattr(fetch_module, "REVOKE_BOUND", 0.0)
 
 

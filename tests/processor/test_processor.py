@@ -249,7 +249,7 @@ async def test_whoever_is_in_a_hurry_hands_back_at_once(running: Running) -> Non
 async def test_a_handler_that_will_not_be_cancelled_does_not_keep_the_process(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(processor_module, "LAST_WORDS", 0.01)
+    monkeypatch.setattr(processor_module, "CANCELLATION_BOUND", 0.01)
     lease = await running.fetch("deaf")
     await turns()
     running.chain.processor.stop_accepting()

@@ -137,7 +137,7 @@ class EmbeddedCluster(Startable):
                 if node_id in away or node.running:
                     continue
                 name = f"node {node_id} at {node.bootstrap_servers}"
-                tell(f"{name} ended by itself and is started again: {node.last_words()}")
+                tell(f"{name} ended by itself and is started again: {node.why_it_ended()}")
                 node.kill()
                 try:
                     node.start()

@@ -19,7 +19,7 @@ _JVM_FLAGS = (
     "-XX:TieredStopAtLevel=1",
     "-XX:-UsePerfData",
     "-XX:+ExitOnOutOfMemoryError",
-    # Java's own remarks on its archives would be the last words quoted when Kafka fails.
+    # Java's own remarks on its archives would be quoted as the reason when Kafka fails.
     "-Xlog:disable",
     "-Xlog:all=error:stderr",
 )

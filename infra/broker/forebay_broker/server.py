@@ -170,16 +170,16 @@ class EmbeddedBroker(Startable):
         self._running().jvm.signal(signal.SIGCONT)
 
     def wait(self) -> None:
-        """Return never, and raise `BrokerError` with Kafka's last words should it end by itself."""
+        """Return never, and raise `BrokerError` with the reason should Kafka end by itself."""
         self._running().jvm.wait()
-        words = self.last_words()
+        why = self.why_it_ended()
         self._ended()
-        raise BrokerError(f"Kafka ended by itself: {words}")
+        raise BrokerError(f"Kafka ended by itself: {why}")
 
-    def last_words(self) -> str:
+    def why_it_ended(self) -> str:
         """Return why Kafka ended, as far as it can be seen, and where to read more."""
         run = self._running()
-        why = _ENDS.get(run.jvm.exit_code) or run.directory.last_words()
+        why = _ENDS.get(run.jvm.exit_code) or run.directory.why_it_ended()
         return f"{why} (see {self.log_path})" if self.log_path.exists() else why
 
     def _running(self) -> _Run:
@@ -203,12 +203,12 @@ def await_start(nodes: Sequence[EmbeddedBroker], replication: int) -> None:
     def check() -> None:
         for node in nodes:
             if not node.running:
-                raise BrokerStartError(f"Kafka did not start: {node.last_words()}")
+                raise BrokerStartError(f"Kafka did not start: {node.why_it_ended()}")
 
     try:
         await_answer([node.bootstrap_servers for node in nodes], replication, check)
     except BrokerUnavailable as error:
-        raise BrokerStartError(f"Kafka runs, but {error}; its log ends: {nodes[0].last_words()}") from error
+        raise BrokerStartError(f"Kafka runs, but {error}; its log ends: {nodes[0].why_it_ended()}") from error
 
 
 def prepare(cache_dir: Path, heap: str) -> Installation:
@@ -265,6 +265,6 @@ def _format(directory: DataDir, membership: Membership, storage_tool: Sequence[s
     finally:
         tool.kill()
     if not (unfinished / "meta.properties").exists():
-        raise BrokerStartError(f"Kafka could not format {directory.data}: {directory.last_words()}")
+        raise BrokerStartError(f"Kafka could not format {directory.data}: {directory.why_it_ended()}")
     unfinished.rename(directory.data)
     properties.unlink()

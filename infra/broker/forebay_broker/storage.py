@@ -113,7 +113,7 @@ class DataDir:
         self.log.close()
         self._lock.close()
 
-    def last_words(self) -> str:
+    def why_it_ended(self) -> str:
         """Return why Kafka ended: what became of the directory, else the line of this start's log that says it best."""
         if not self.path.exists():
             return f"its data directory {self.path} was removed"

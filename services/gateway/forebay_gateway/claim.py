@@ -150,7 +150,7 @@ class Claim:
         self.held = True
         self._publish(self._message(Kind.HOLD))
 
-    def heed(self, record: Record) -> None:
+    def on_record(self, record: Record) -> None:
         """Take in a record about claims; one that cannot be read says nothing."""
         try:
             message = _DECODER.decode(record.value or b"")
@@ -167,11 +167,11 @@ class Claim:
             self._publish(self._message(Kind.OBJECTION, to=message.gateway))
         elif message.kind is Kind.OBJECTION:
             if message.to == self._gateway and not self.held:
-                self._lose(message)
+                self._lose_name(message)
         elif self._claimed_at is not None and message.claimed_at > self._claimed_at:
-            self._lose(message)
+            self._lose_name(message)
 
-    def _lose(self, message: ClaimMessage) -> None:
+    def _lose_name(self, message: ClaimMessage) -> None:
         self._taken_by = message.who[:200]
         self._changed.set()
         if self.held:

@@ -100,7 +100,7 @@ class Replies:
 
     async def read(self) -> None:
         """Take in replies until cancelled; run it as a task."""
-        arrivals = Arrivals(self._take, self._rest)
+        arrivals = Arrivals(self._take, self._wait_for_answer)
         while True:
             consumer = self._consumer
             if consumer is None:
@@ -198,8 +198,8 @@ class Replies:
             if on_delivery is not None:
                 on_delivery(error)
 
-    async def _rest(self) -> None:
-        """Let the answer go first; while nobody waits for another one, the next look had better not be in its way."""
+    async def _wait_for_answer(self) -> None:
+        """Wait until an answer is sent, which a look for more would delay, and while nobody waits for another one."""
         await asyncio.sleep(0)
         if not len(self._waiters):
             await self._next_look.wait()
@@ -212,7 +212,7 @@ class Replies:
             if outcome is ReplyOutcome.DELIVERED:
                 continue
             if record.key == CLAIM_KEY:
-                self.claim.heed(record)
+                self.claim.on_record(record)
             elif outcome is ReplyOutcome.LATE:
                 self._metrics.late.inc()
             else:

@@ -22,15 +22,15 @@ from forebay_processor.trouble import Trouble
 
 log = logging.getLogger(__name__)
 
-REST = 0.002
-"""Seconds at most that a job which came alone has for its reply before the next look for jobs."""
+ANSWER_BOUND = 0.002
+"""Seconds at most that a job which came alone has for its reply before the next fetch."""
 
 GRACE = 0.5
 """Seconds that the jobs in hand have to end before a processor that is leaving gives its other partitions away."""
 
 REVOKE_BOUND = 0.25
 """Seconds at most by which a rebalance waits for jobs in hand to end."""
-REVOKE_PATIENCE = 0.05
+REVOKE_IDLE = 0.05
 """Seconds without the end of a job after which those in hand count as long."""
 
 COMMIT_INTERVAL = 0.5
@@ -114,7 +114,7 @@ class Fetcher:
         self._reading = Trouble(f"{name}: reading")
         self._committing = Trouble(f"{name}: committing")
         self._stopping: asyncio.Task[None] | None = None
-        self._rest = BoundedEvent(REST)
+        self._answered = BoundedEvent(ANSWER_BOUND)
 
     @property
     def trouble(self) -> str | None:
@@ -164,7 +164,7 @@ class Fetcher:
 
     async def run(self) -> None:
         """Fetch until cancelled, or until we have left the group; run it as a task."""
-        arrivals = Arrivals(self.take, self._rest.wait)
+        arrivals = Arrivals(self.take, self._answered.wait)
         while self._stopping is None:
             room = self._intake.room() if self._accepting else 0
             self._apply_backpressure(room)
@@ -213,16 +213,16 @@ class Fetcher:
     async def revoked(self, partitions: Collection[Partition]) -> None:
         """Hand back what was not begun, and commit what is settled; what runs goes on, and is answered."""
         self._intake.withdraw(partitions)
-        await self._let_short_jobs_end()
+        await self._wait_for_short_jobs()
         await self.commit()
         self.leases.revoke(partitions)
         self._paused = self._paused.difference(partitions)
 
-    async def _let_short_jobs_end(self) -> None:
+    async def _wait_for_short_jobs(self) -> None:
         """Wait while jobs in hand end, one soon after the other: what has ended is committed, and not run again."""
         give_up = time.monotonic() + REVOKE_BOUND
         ended = time.monotonic()
-        while (before := self.leases.in_hand) and time.monotonic() < min(give_up, ended + REVOKE_PATIENCE):
+        while (before := self.leases.in_hand) and time.monotonic() < min(give_up, ended + REVOKE_IDLE):
             await asyncio.sleep(_REVOKE_TICK)
             if self.leases.in_hand < before:
                 ended = time.monotonic()
@@ -237,7 +237,7 @@ class Fetcher:
 
     def _on_end(self, partition: Partition) -> None:
         """Note that a lease has ended: its partition may have room again, and what came alone has had its reply."""
-        self._rest.set()
+        self._answered.set()
         if self._has_room and partition in self._paused and partition not in self.leases.full:
             self._paused = self._paused.difference((partition,))
             self._consumer.resume((partition,))

@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 TICK = 0.05
 """Seconds by which a deadline may be noticed late."""
 
-LAST_WORDS = 1.0
+CANCELLATION_BOUND = 1.0
 """Seconds that a handler has to end after it was cancelled, when the processor ends."""
 
 
@@ -182,15 +182,15 @@ class Processor:
         log.warning("%d jobs did not finish in time and are handed back", len(unfinished))
         for task in unfinished:
             task.cancel()
-        _, deaf = await asyncio.wait(unfinished, timeout=LAST_WORDS)
-        if deaf:
-            log.warning("%d handlers go on although they were cancelled, and are cut off", len(deaf))
-            self._cut_off = deaf
-            for task in deaf:
-                with contextlib.suppress(RuntimeError):  # it does not heed that either
+        _, going_on = await asyncio.wait(unfinished, timeout=CANCELLATION_BOUND)
+        if going_on:
+            log.warning("%d handlers go on although they were cancelled, and are cut off", len(going_on))
+            self._cut_off = going_on
+            for task in going_on:
+                with contextlib.suppress(RuntimeError):  # it goes on after that, too
                     task.get_coro().close()  # the loop would wait for it when it ends
                 task.cancel()
-            await asyncio.wait(deaf, timeout=LAST_WORDS)
+            await asyncio.wait(going_on, timeout=CANCELLATION_BOUND)
 
     def _start(self, work: Work) -> None:
         task = self._running[work] = self._own(self._work(work))

@@ -98,7 +98,7 @@ class Ledger:
             outcome = "overrules" if holds else "is overruled by"
             log.error("catalog: the record of '%s' at offset %d %s another: %s", name, offset, outcome, contradiction)
         _note(account.statements, record, offset)
-        _weigh(account, record)
+        _resolve(account, record)
         return account.entry is not before
 
     def term(self, name: str) -> int:
@@ -143,7 +143,7 @@ def lacking(schemas: SchemaSet | None, texts: Iterable[str]) -> list[str]:
 def _note(statements: list[_Statement], record: CatalogEntry, offset: int) -> None:
     term = record.message["term"]
     for statement in statements:
-        if _says_the_same(statement.entry.message, record.message):
+        if _is_equal_statement(statement.entry.message, record.message):
             statement.last = offset
             if term > statement.term:
                 statement.term, statement.first = term, offset
@@ -151,12 +151,12 @@ def _note(statements: list[_Statement], record: CatalogEntry, offset: int) -> No
     statements.append(_Statement(record, term, offset, offset))
 
 
-def _says_the_same(one: OperationMessage, other: OperationMessage) -> bool:
+def _is_equal_statement(one: OperationMessage, other: OperationMessage) -> bool:
     silent = {name: one[name] for name in ("announced_at", "announced_by", "term")}
     return {**other, **silent} == one
 
 
-def _weigh(account: _Account, last: CatalogEntry) -> None:
+def _resolve(account: _Account, last: CatalogEntry) -> None:
     """Work out what the statements come to, and whether the last record, which is one of them, says all of it."""
     accepted: list[_Statement] = []
     account.overruled = -1
@@ -171,7 +171,7 @@ def _weigh(account: _Account, last: CatalogEntry) -> None:
         message = _join(message, statement.entry)
     if account.entry is None or message != account.entry.message:
         account.entry = CatalogEntry.of(message)
-    if _says_the_same(message, last.message):
+    if _is_equal_statement(message, last.message):
         account.last = last.message["term"]
 
 

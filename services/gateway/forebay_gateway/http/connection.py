@@ -140,7 +140,7 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Go on with the next response."""
         self._writable = True
-        if self._queue and self._is_at_rest():
+        if self._queue and self._is_idle():
             self._serve_next()
 
     def send_continue(self) -> None:
@@ -182,7 +182,7 @@ class Connection(asyncio.Protocol):
         """Cut the connection."""
         self._transport.abort()
 
-    def look(self, now: float) -> None:
+    def check_bounds(self, now: float) -> None:
         """End what takes too long; ``now`` is an instant of a monotonic clock, in seconds."""
         waiting = self._waiting_for()
         unsent = self._transport.get_write_buffer_size() if waiting is WaitingFor.READER else 0
@@ -211,7 +211,7 @@ class Connection(asyncio.Protocol):
         if not request.answered:
             request.respond(problems.internal_error().response())
 
-    def _is_at_rest(self) -> bool:
+    def _is_idle(self) -> bool:
         return self._serving is None or self._serving.done()
 
     def _give_up(self, problem: HttpProblem) -> None:
@@ -246,7 +246,7 @@ class Connection(asyncio.Protocol):
         is_sending = self._transport.get_write_buffer_size() > 0
         if self._closing:
             return WaitingFor.READER if is_sending else WaitingFor.END
-        if self._queue and not self._writable and self._is_at_rest():
+        if self._queue and not self._writable and self._is_idle():
             return WaitingFor.READER
         if not self._paused:
             if self._parser.receiving is not None:

@@ -92,7 +92,7 @@ class Server:
                 break
             await asyncio.sleep(min(left, _LOOK_EVERY_AT_THE_END))
             for connection in list(shared.connections):
-                connection.look(shared.loop.time())
+                connection.check_bounds(shared.loop.time())
         return not shared.connections
 
     async def stop(self) -> None:
@@ -101,14 +101,14 @@ class Server:
         for connection in list(self._shared.connections):
             connection.abort()
 
-    async def look_after(self) -> None:
+    async def keep_bounds(self) -> None:
         """Keep the date, and the bounds of the connections, until cancelled; run it as a task."""
         shared = self._shared
         while True:
             await asyncio.sleep(_LOOK_EVERY)
             self._keep_date()
             for number, connection in enumerate(list(shared.connections), 1):
-                connection.look(shared.loop.time())
+                connection.check_bounds(shared.loop.time())
                 if number % _LOOK_AT_ONCE == 0:
                     await asyncio.sleep(0)
 
@@ -121,7 +121,7 @@ async def serving(app: Application, listener: socket.socket, limits: Limits) -> 
     """Serve an application on a port for the length of the block."""
     server = Server(app, listener, limits)
     await server.start()
-    async with running(server.look_after()):
+    async with running(server.keep_bounds()):
         try:
             yield server
         finally:
