@@ -1,4 +1,4 @@
-"""Whether two versions of a schema can live side by side: each must be able to read what the other writes.
+"""Whether two versions of a schema can be in use side by side: each must be able to read what the other writes.
 
 The rules are the Avro specification's, "Schema Resolution", as Apache Avro's own checker applies them. Two more are
 here, because values would change in silence: the checker does not look at logical types, and it lets text and bytes be

@@ -1,4 +1,4 @@
-"""What every service does to begin and to end: heed the signals, own its background work, and say when it is ready."""
+"""What every service does to begin and to end: handle signals, own its background tasks, and say when it is ready."""
 
 from __future__ import annotations
 

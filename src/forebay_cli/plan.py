@@ -18,7 +18,7 @@ _BROKER_STOP = 25.0
 
 _HURRIED = 8.0
 """Seconds that a program may take to end once it has to hurry: a gateway tells everybody whom it holds that it is
-stopping, a processor hands back its jobs, and both may find no broker any more to say goodbye to."""
+stopping, a processor hands back its jobs, and both may wait for a broker that is gone when they disconnect."""
 
 _BROKER_HURRIED = 3.0
 """The same for the broker, which loses nothing that it has acknowledged when it is killed."""

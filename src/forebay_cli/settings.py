@@ -1,4 +1,4 @@
-"""How the commands read their settings: as the library does, and with a word to the person who misspelt one."""
+"""How the commands read their settings: as the library does, and with a warning about a misspelt one."""
 
 from __future__ import annotations
 

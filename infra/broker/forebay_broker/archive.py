@@ -1,7 +1,7 @@
 """A recording of Java's loaded classes, which halves the time that Kafka takes to start.
 
 Java 25 calls it an AOT cache, Java 17 to 24 a CDS archive; both are written when a recording process ends and silently
-passed over when the Java or the jars are not the recorded ones.
+ignored when the Java or the jars are not the recorded ones.
 """
 
 from __future__ import annotations

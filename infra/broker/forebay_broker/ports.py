@@ -1,4 +1,4 @@
-"""Ports of this machine, held from being chosen until Kafka listens on them."""
+"""Ports of this machine, reserved from when they are chosen until Kafka listens on them."""
 
 from __future__ import annotations
 

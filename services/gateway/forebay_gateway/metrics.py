@@ -1,4 +1,4 @@
-"""The gateway's numbers, unsampled, for Prometheus."""
+"""The gateway's metrics, unsampled, for Prometheus."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads the replies to this instance: one consumer, pinned to its reply topic, and the watch over it.
+"""Reads the replies to this instance: one consumer, pinned to its reply topic, and the check that it keeps up.
 
 The consumer is assigned, never a member of a group, so that no rebalance can move it. It starts at the end as it stood
 before the gateway was ready: what came earlier was meant for another process of this name.

@@ -1,4 +1,4 @@
-"""Who waits for which answer: the table between the requests that are held and the replies that come home."""
+"""Who waits for which answer: the table between the requests that are held and the replies that arrive."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from forebay.kafka.admin import Admin, TopicDescription, probe
 from forebay.kafka.arrivals import Arrivals, BoundedEvent
 from forebay.kafka.group import GroupConsumer
-from forebay.kafka.groups import GroupMember, group_members
+from forebay.kafka.group_members import GroupMember, group_members
 from forebay.kafka.link import Link
 from forebay.kafka.pinned import PinnedConsumer
 from forebay.kafka.positions import Start

@@ -1,4 +1,4 @@
-"""The rhythm in which records are read: one at a time as fast as can be, many at a time together."""
+"""When the next fetch is made: once a record that came alone is answered, and under load after a pause."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ class Producer:
         on_delivery: OnDelivery | None = None,
         within: float = math.inf,
     ) -> None:
-        """Hand a record over; it is on its way when the event loop comes round again, and this never waits.
+        """Hand a record over; it is sent in the next turn of the event loop, and this never waits.
 
         Without a partition the record goes to one in turn, whatever its key: that balances better than hashing ids and
         costs nothing. ``on_delivery`` is called once: with None when the broker has acknowledged the record, or with

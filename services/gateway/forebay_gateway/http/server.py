@@ -1,4 +1,4 @@
-"""A server: takes connections, looks after their bounds, and ends in order."""
+"""A server: accepts connections, enforces their time limits, and ends in order."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Being a member of a consumer group: aiokafka's coordinator, on connections of ours.
 
-It joins, sends heartbeats and shares the partitions out; where they are read, and from where on, is not its business.
+It joins, sends heartbeats and shares the partitions out; it reads none of them.
 """
 
 from __future__ import annotations

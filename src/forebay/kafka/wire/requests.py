@@ -1,4 +1,4 @@
-"""The other requests that are made, each with a reader of its response, so that nobody else counts fields."""
+"""The other requests that are made, each with a reader of its response: the order of their fields stands only here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How every connection of ours is let in, and why one was not."""
+"""How every connection authenticates, and why a broker refused one."""
 
 from __future__ import annotations
 
