@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from aiokafka import AIOKafkaConsumer
 from forebay.errors import AuthorizationFailed, BrokerError, GroupRefused
 from forebay.kafka import Admin, PinnedConsumer, Producer
 from forebay.settings import Settings, load_settings
+from forebay_schemas import topics as topic_names
 from tests.support.access import (
     AUTHORIZER,
     CLUSTER,
@@ -23,13 +24,17 @@ from tests.support.access import (
     READ,
     TOPIC,
     WRITE,
+    allow,
     deny,
 )
 from tests.support.brokers import Kafka, a_broker
 from tests.support.members import Member
+from tests.support.services import Site
 from tests.support.waiting import until
 
 BOUND = 30.0
+MOST_LINES = 4
+"""Lines of a log that may name a topic: each part that uses it says once what is wrong with it."""
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +43,12 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
     with a_broker(tmp_path_factory.mktemp("checked"), group_max_size=2, **AUTHORIZER) as broker:
         broker.start()
         yield broker
+
+
+@pytest.fixture
+def site(kafka: Kafka, namespace: str, tmp_path: Path) -> Iterator[Site]:
+    with closing(Site(kafka.bootstrap_servers, namespace, tmp_path)) as site:
+        yield site
 
 
 async def told(act: Callable[[], Awaitable[object]]) -> BrokerError:
@@ -66,6 +77,23 @@ async def test_a_topic_that_may_not_be_read(settings: Settings, topic: str, at_e
     at_end.push_async_callback(consumer.stop)
     await consumer.start()
     refusal(await told(consumer.read), "topic", topic, "Read")
+
+
+@pytest.mark.parametrize("rule", [READ, DESCRIBE])
+async def test_a_gateway_that_may_not_read_its_replies_or_the_catalog_is_not_ready_until_it_may(
+    site: Site, rule: int
+) -> None:
+    gateway = await asyncio.to_thread(site.gateway)
+    servers = site.settings.brokers
+    for topic in (topic_names.replies(site.namespace, gateway.instance), topic_names.catalog(site.namespace)):
+        await deny(servers, TOPIC, topic, rule)
+        await until(lambda: not gateway.is_ready(), BOUND, "the gateway is not ready")
+        for _ in range(30):
+            assert not gateway.is_ready(), "it is not now and then"
+            await asyncio.sleep(0.1)
+        assert gateway.output.count(f"to use topic {topic}") <= MOST_LINES
+        await allow(servers, TOPIC, topic)
+        await until(gateway.is_ready, BOUND, "the gateway is ready again")
 
 
 async def test_a_topic_that_may_not_be_looked_at(settings: Settings, topic: str, producer: Producer) -> None:

@@ -126,12 +126,12 @@ class Producing:
         self.told: dict[int, BrokerError | None] = {}
         self.producer = Producer(load_settings(bootstrap_servers="127.0.0.1:1"), "test", link=cast(Link, link))
 
-    def publish(self, number: int, within: float) -> None:
+    def publish(self, number: int, within: float, value: bytes = b"v") -> None:
         def on_delivery(error: BrokerError | None) -> None:
             assert number not in self.told
             self.told[number] = error
 
-        self.producer.publish("things", b"v", key=b"k", partition=0, on_delivery=on_delivery, within=within)
+        self.producer.publish("things", value, key=b"k", partition=0, on_delivery=on_delivery, within=within)
 
 
 async def test_only_what_has_expired_is_given_up_while_its_partition_has_no_leader() -> None:
@@ -150,6 +150,46 @@ async def test_only_what_has_expired_is_given_up_while_its_partition_has_no_lead
     await producing.producer.flush(BOUND)
     assert (producing.told[1], producing.told[3]) == (None, None)
     await producing.producer.stop()
+
+
+async def test_what_would_expire_makes_way_while_its_partition_has_no_leader_and_not_otherwise() -> None:
+    link = ScriptedLink(codes.NONE)
+    producing = Producing(link)
+    await producing.producer.start()
+    for number, within in enumerate([1000.0, math.inf]):
+        producing.publish(number, within)
+    producing.producer.make_way("things", 0)
+    assert producing.told == {}
+    link.node = NO_LEADER
+    producing.producer.make_way("things", 0)
+    assert list(producing.told) == [0]
+    assert isinstance(producing.told[0], DeliveryExpired)
+    link.node = 1
+    link.bring_metadata()
+    await producing.producer.flush(BOUND)
+    assert producing.told[1] is None
+    await producing.producer.stop()
+
+
+@pytest.mark.parametrize("code", [codes.NONE, codes.NOT_ENOUGH_REPLICAS])
+async def test_what_waits_for_a_partition_that_takes_nothing_does_not_keep_others_out(code: int) -> None:
+    link = ScriptedLink(*[code] * 100)
+    if code == codes.NONE:
+        link.node = NO_LEADER
+    producing = Producing(link)
+    await producing.producer.start()
+    count = 5
+    for number in range(count):
+        producing.publish(number, 1000.0, bytes(7 * 1024 * 1024))
+    assert producing.producer.backpressured
+    waiting = asyncio.create_task(producing.producer.wait_for_capacity(1024))
+    async with asyncio.timeout(BOUND):
+        while not waiting.done():
+            await asyncio.sleep(0)
+            link.bring_metadata()
+    assert producing.told
+    assert all(isinstance(error, DeliveryExpired) for error in producing.told.values())
+    await producing.producer.stop(0)
 
 
 async def test_what_has_expired_is_sent_all_the_same_to_a_leader_that_takes_it() -> None:

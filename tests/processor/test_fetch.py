@@ -81,6 +81,7 @@ class Basket:
         self.wanted = 10
         self.leases: list[Lease] = []
         self.withdrawn: list[Collection[Partition] | None] = []
+        self.in_the_way: list[Lease] = []
 
     def room(self) -> int:
         return self.wanted
@@ -93,6 +94,9 @@ class Basket:
 
     def withdraw(self, partitions: Collection[Partition] | None = None) -> None:
         self.withdrawn.append(partitions)
+
+    def make_way(self, lease: Lease) -> None:
+        self.in_the_way.append(lease)
 
 
 class Reading:
@@ -144,6 +148,22 @@ async def test_a_full_partition_is_paused_until_its_first_job_is_settled(reading
     reading.basket.leases[0].done()
     assert reading.broker.paused == set(), "it is read again at once"
     running.cancel()
+
+
+async def test_what_keeps_a_partition_full_is_asked_to_make_way(reading: Reading) -> None:
+    running = [asyncio.create_task(reading.fetcher.run()), asyncio.create_task(reading.fetcher.keep_committing())]
+    await reading.fetched(*(a_record(offset=offset) for offset in range(3)))
+    first, second, _ = reading.basket.leases
+    await until(lambda: reading.basket.in_the_way, 5, "the first is asked")
+    assert set(reading.basket.in_the_way) == {first}
+    first.done()
+    reading.basket.in_the_way.clear()
+    await reading.fetched(a_record(offset=3))
+    await until(lambda: reading.basket.in_the_way, 5, "the next is asked")
+    assert set(reading.basket.in_the_way) == {second}
+    for task in running:
+        task.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
 
 
 async def test_nothing_is_fetched_while_nobody_wants_it(reading: Reading) -> None:

@@ -102,6 +102,15 @@ async def test_a_reply_that_its_topic_does_not_take_settles_its_job(
     assert [record.message for record in caplog.records if str(error) in record.message] != []
 
 
+async def test_a_reply_that_is_under_way_can_be_asked_to_make_way() -> None:
+    settling = Settling()
+    settling.settler.make_way(settling.lease)
+    assert settling.producer.made_way == [], "its job has no reply yet"
+    await settling.settle(DONE)
+    settling.settler.make_way(settling.lease)
+    assert settling.producer.made_way == [(REPLIES, 0)]
+
+
 @pytest.mark.parametrize(("left", "within"), [(60.0, 65.0), (0.0, 5.0), (-60.0, 5.0)])
 async def test_a_reply_waits_little_longer_than_its_caller(left: float, within: float) -> None:
     sent = await Settling().settle(DONE, deadline=int((NOW + left) * 1000))

@@ -210,16 +210,23 @@ async def test_what_nobody_waits_for_is_given_up_while_its_partition_has_no_lead
 
         await asyncio.to_thread(node.kill)
         try:
-            for waits in (0.5, math.inf):
+            for waits in (0.5, 1000.0, math.inf):
                 told_of = partial(note, waits)
                 producer.publish(single, b"v", key=b"k", partition=0, within=waits, on_delivery=told_of)
                 await asyncio.wait_for(producer.publish_and_wait(copied, b"meanwhile", key=b"key", partition=0), 30)
             await until(lambda: told, 60, "the record is given up")
             assert [(waits, type(error)) for waits, error in told] == [(0.5, DeliveryExpired)]
+
+            def has_made_way() -> bool:
+                producer.make_way(single, 0)
+                return len(told) == 2
+
+            await until(has_made_way, 60, "the record that would wait for long makes way")
+            assert [(waits, type(error)) for waits, error in told[1:]] == [(1000.0, DeliveryExpired)]
         finally:
             await asyncio.to_thread(node.start)
-        await until(lambda: len(told) == 2, 60, "the other record is acknowledged")
-        assert told[1] == (math.inf, None)
+        await until(lambda: len(told) == 3, 60, "the last record is acknowledged")
+        assert told[2] == (math.inf, None)
     finally:
         await producer.stop()
         await link.stop()

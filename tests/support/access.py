@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from aiokafka.client import AIOKafkaClient
-from aiokafka.protocol.admin import CreateAclsRequest
+from aiokafka.protocol.admin import CreateAclsRequest, DeleteAclsRequest
 
 AUTHORIZER = {
     "authorizer_class_name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
@@ -13,7 +13,7 @@ AUTHORIZER = {
 
 TOPIC, GROUP, CLUSTER = 2, 3, 4
 READ, WRITE, CREATE, DESCRIBE, IDEMPOTENT_WRITE = 3, 4, 5, 8, 12
-_ALL, _LITERAL, _DENY, _ALLOW = 2, 3, 2, 3
+_ANY, _ALL, _LITERAL, _DENY, _ALLOW = 1, 2, 3, 2, 3
 
 
 async def deny(bootstrap_servers: str, resource: int, name: str, operation: int) -> None:
@@ -25,5 +25,17 @@ async def deny(bootstrap_servers: str, resource: int, name: str, operation: int)
             rule = CreateAclsRequest(resource, name, _LITERAL, "User:*", "*", affected, permission)
             response = await client.send(client.get_random_node(), rule)
             assert [code for code, _ in response.creation_responses] == [0], response
+    finally:
+        await client.close()
+
+
+async def allow(bootstrap_servers: str, resource: int, name: str) -> None:
+    """Take back all rules about a topic, a group or the cluster."""
+    client = AIOKafkaClient(bootstrap_servers=bootstrap_servers)
+    await client.bootstrap()
+    try:
+        request = DeleteAclsRequest(resource, name, _LITERAL, None, None, _ANY, _ANY)
+        response = await client.send(client.get_random_node(), request)
+        assert [code for code, *_ in response.filter_responses] == [0], response
     finally:
         await client.close()

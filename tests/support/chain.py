@@ -61,6 +61,7 @@ class HeldProducer:
         self.sent: list[Sent] = []
         self.most_bytes: int | None = None
         self.refuses = False
+        self.made_way: list[Partition] = []
         self.capacity = asyncio.Event()
         self.capacity.set()
 
@@ -73,6 +74,9 @@ class HeldProducer:
 
     async def wait_for_capacity(self, size: int = 0) -> None:  # noqa: ARG002
         await self.capacity.wait()
+
+    def make_way(self, topic: str, partition: int) -> None:
+        self.made_way.append((topic, partition))
 
     async def publish_and_wait(
         self, topic: str, value: bytes | None, *, key: bytes | None, headers: Headers = ()

@@ -137,7 +137,8 @@ class Replies:
                 self._on_lost()
                 return
             else:
-                self._note(None)
+                if self._consumer is None or self._consumer.trouble is None:
+                    self._note(None)
 
     async def _look(self) -> None:
         consumer = self._consumer

@@ -171,6 +171,10 @@ class Delays:
                 for delayed in self._waiting.pop(partition):
                     delayed.lease.hand_back()
 
+    def make_way(self, lease: Lease) -> None:
+        """Have a lease end soon whose partition is full because of it, if nothing but its reply is missing."""
+        self._settler.make_way(lease)
+
     async def run(self) -> None:
         """Move jobs when they are due, until cancelled; run it as a task."""
         while True:

@@ -188,10 +188,12 @@ class Fetcher:
                     await asyncio.sleep(_BACK_OFF)
 
     async def keep_committing(self) -> None:
-        """Commit what is settled every now and then, until cancelled; run it as a task."""
+        """Commit what is settled every now and then, until cancelled, and see to what keeps partitions full."""
         while True:
             await asyncio.sleep(COMMIT_INTERVAL)
             await self.commit()
+            for lease in self.leases.in_the_way:
+                self._intake.make_way(lease)
 
     async def commit(self, bound: float = _COMMIT_BOUND) -> None:
         """Commit the settled prefix of each partition that has moved on; it takes ``bound`` seconds at the most."""

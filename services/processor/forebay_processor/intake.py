@@ -52,6 +52,9 @@ class Intake(Protocol):
     def withdraw(self, partitions: Collection[Partition] | None = None) -> None:
         """Hand back what was not begun, of these partitions or of all."""
 
+    def make_way(self, lease: Lease) -> None:
+        """Have a lease end soon whose partition is full because of it, if nothing but its reply is missing."""
+
 
 class JobReader:
     """Reads jobs from records, whatever is in them.
@@ -165,3 +168,7 @@ class TierIntake:
     def withdraw(self, partitions: Collection[Partition] | None = None) -> None:
         """Hand back what was not begun, of these partitions or of all."""
         self._processor.withdraw(self._tier, partitions)
+
+    def make_way(self, lease: Lease) -> None:
+        """Have a lease end soon whose partition is full because of it, if nothing but its reply is missing."""
+        self._settler.make_way(lease)

@@ -48,11 +48,12 @@ class Lease:
     Attributes:
         ending: how it ended; None as long as it has not.
         promised: whether the producer has what ends it, and so owes the end.
+        reply_to: topic and partition of the reply that the producer has; None while it has none.
         era: of the partition's account, when it was handed back.
         turn: how many leases its holder had granted before: older ones have smaller numbers.
     """
 
-    __slots__ = ("_holder", "ending", "era", "offset", "partition", "promised", "size", "timestamp", "turn")
+    __slots__ = ("_holder", "ending", "era", "offset", "partition", "promised", "reply_to", "size", "timestamp", "turn")
 
     def __init__(self, holder: Holder, partition: Partition, offset: int, timestamp: int = 0, size: int = 0) -> None:
         self._holder = holder
@@ -62,6 +63,7 @@ class Lease:
         self.size = size
         self.ending: Ending | None = None
         self.promised = False
+        self.reply_to: Partition | None = None
         self.era = 0
         self.turn = 0
 

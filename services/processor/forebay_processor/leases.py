@@ -139,6 +139,11 @@ class Leases:
         return sorted(ages, key=ages.__getitem__)
 
     @property
+    def in_the_way(self) -> list[Lease]:
+        """The leases that have not ended and come first in their partitions, which are full."""
+        return [lease for partition in self.full if (lease := self._accounts[partition].first) is not None]
+
+    @property
     def in_hand(self) -> int:
         """How many jobs of our partitions are in hand."""
         return sum(self._accounts[partition].in_hand for partition in self.assigned)

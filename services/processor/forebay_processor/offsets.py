@@ -67,6 +67,11 @@ class PartitionOffsets:
         return len(self._order) >= self.window and self._leases[self._order[0]].ending is not Ending.HANDED_BACK
 
     @property
+    def first(self) -> Lease | None:
+        """The lease of the first offset that is not settled; None where all are."""
+        return self._leases[self._order[0]] if self._order else None
+
+    @property
     def in_hand(self) -> int:
         """How many jobs are in hand."""
         return self._in_hand

@@ -38,12 +38,16 @@ class Sending(Protocol):
     ) -> None:
         """Hand a record over; ``on_delivery`` is called once, when it is acknowledged or never will be.
 
-        It is given up, with `DeliveryExpired`, if its partition takes nothing after ``within`` seconds.
+        It is given up, with `DeliveryExpired`, if its partition takes nothing after ``within`` seconds, or before where
+        others wait for the memory that it takes.
 
         Raises:
             MessageTooLarge: the record is larger than the topics take.
             BrokerUnavailable: nothing can be handed over.
         """
+
+    def make_way(self, topic: str, partition: int) -> None:
+        """Give up now what waits for a partition that takes nothing, where it was to be given up some time."""
 
     async def publish_and_wait(
         self, topic: str, value: bytes | None, *, key: bytes | None, headers: Headers = ()

@@ -263,6 +263,12 @@ class Settler:
             topic, value, key=key, headers=carried, partition=partition, on_delivery=delivered, within=within
         )
         lease.promised = True
+        lease.reply_to = place
+
+    def make_way(self, lease: Lease) -> None:
+        """Give up the reply that a lease waits for, if it cannot be delivered at present: others wait for the lease."""
+        if lease.reply_to is not None:
+            self._producer.make_way(*lease.reply_to)
 
     def _bound(self, job: JobMessage) -> float:
         """Return for how many seconds somebody may wait for the reply to a job, with some to spare."""

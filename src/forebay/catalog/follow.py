@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 from forebay.catalog.entry import CatalogEntry
 from forebay.catalog.ledger import Ledger
-from forebay.errors import BrokerError, BrokerUnavailable, InvalidSchema, TopicUnknown
+from forebay.errors import AuthorizationFailed, BrokerError, BrokerUnavailable, InvalidSchema, TopicUnknown
 from forebay.kafka import Link, PinnedConsumer
 from forebay.settings import Settings
 from forebay_schemas import topics as topic_names
@@ -95,9 +95,11 @@ class Catalog:
                 if self._consumer is None:
                     self._consumer = PinnedConsumer(self._settings, self._client, self._topic, link=self._link)
                     await self._consumer.start({0: self._next_offset})
-                    self.lost = troubled = False
-                    log.info("catalog: %s is read again", self._topic)
+                    self.lost = False
                 await self._take(self._consumer)
+                if troubled and self._consumer.trouble is None:
+                    troubled = False
+                    log.info("catalog: %s is read again", self._topic)
                 if time.monotonic() - watched > WATCH_INTERVAL:
                     watched = time.monotonic()
                     await self._watch(self._consumer)
@@ -107,7 +109,8 @@ class Catalog:
                 troubled = True
                 if isinstance(error, TopicUnknown):
                     await self._lose()
-                await self._disconnect()
+                if not isinstance(error, AuthorizationFailed):  # which the same consumer is told once it may read
+                    await self._disconnect()
                 await asyncio.sleep(_RECONNECT)
 
     async def end(self, bound: float) -> int:

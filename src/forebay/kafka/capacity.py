@@ -50,12 +50,21 @@ class Capacity:
         """Whether so much waits that a caller that can should use `wait_for`."""
         return bool(self._waiting) or self.used + self._reserved > CAPACITY_BYTES
 
+    @property
+    def awaited(self) -> bool:
+        """Whether somebody waits."""
+        return bool(self._waiting)
+
+    def admits(self, size: int) -> bool:
+        """Whether so many bytes may be handed over without waiting."""
+        return not self._waiting and self._has_capacity_for(size)
+
     async def wait_for(self, size: int) -> None:
         """Wait until so many bytes may be handed over; callers are let in one after the other.
 
         The record is to be handed over at once when this returns, without waiting for anything else before.
         """
-        if not self._waiting and self._has_capacity_for(size):
+        if self.admits(size):
             return
         admitted: asyncio.Future[None] = self._loop.create_future()
         self._waiting.append((size, admitted))

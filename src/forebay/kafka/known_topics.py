@@ -74,12 +74,19 @@ class KnownTopics:
         if error is None:
             return None
         if error.code == codes.TOPIC_AUTHORIZATION_FAILED:
-            return AuthorizationFailed("topic", name, "Describe")
+            return self.denial(name)
         if error.code == codes.INVALID_TOPIC:
             return TopicUnknown(f"there is no topic '{name}': that is no name of a topic")
         if error.code == codes.UNKNOWN_TOPIC and error.seen - error.since >= GONE_AFTER:
             return TopicUnknown(f"there is no topic {name}")
         return None
+
+    def denial(self, name: str) -> AuthorizationFailed | None:
+        """Return how nodes refused to tell of a topic, when they last answered; None if they told of it."""
+        error = self._errors.get(name)
+        if error is None or error.code != codes.TOPIC_AUTHORIZATION_FAILED:
+            return None
+        return AuthorizationFailed("topic", name, "Describe")
 
     def update(self, names: Collection[str], metadata: Metadata, asked: float) -> bool:
         """Keep what an answer says of the topics that it was asked for and that are still watched.

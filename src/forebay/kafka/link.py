@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Collection
 from typing import Any, Self
 
-from forebay.errors import BrokerError, BrokerUnavailable
+from forebay.errors import AuthorizationFailed, BrokerError, BrokerUnavailable
 from forebay.kafka.known_topics import KnownTopics
 from forebay.kafka.wire.connections import SHARED, Address, Connections, Unreachable
 from forebay.kafka.wire.metadata import NO_LEADER, Metadata, MetadataRequest, Topic, metadata_of
@@ -198,6 +198,10 @@ class Link:
             self.request_refresh()
             return None
         return self._topics.trouble_with(name)
+
+    def denial(self, name: str) -> AuthorizationFailed | None:
+        """Return how nodes refused to tell of a topic that is watched, however long ago; None if they told of it."""
+        return self._topics.denial(name)
 
     async def find(self, name: str) -> Topic:
         """Return a topic that is watched as soon as it is known.

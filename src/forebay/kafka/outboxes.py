@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections import Counter, deque
 from collections.abc import Iterable
@@ -25,6 +26,9 @@ REQUEST_BYTES = 32 * 1024 * 1024
 """Bytes of records after which no further batch is added to a request."""
 FORGET_AFTER = 300.0
 """Seconds after which a topic is forgotten to which nothing was produced."""
+
+_LATEST = sys.float_info.max
+"""An instant at which everything has expired that ever will."""
 
 
 class Outboxes:
@@ -71,6 +75,22 @@ class Outboxes:
             # not at once: what is handed over in the same turn of the event loop goes in the same request to the broker
             self._scheduled = True
             self._loop.call_soon(self._send_scheduled)
+
+    def make_way(self, topic: str, partition: int) -> None:
+        """Give up now what waits for a partition that takes nothing, where it was to be given up some time.
+
+        So is a partition that has no leader, or too few replicas; elsewhere nothing happens.
+        """
+        outbox = self._outboxes.get((topic, partition))
+        if outbox is not None:
+            self.sender.give_up((topic, partition), _LATEST)
+            self._expire(outbox, _LATEST)
+
+    def make_room(self) -> None:
+        """Give up what waits for partitions that take nothing: it keeps everything else waiting."""
+        for topic, partition in list(self._outboxes):
+            if partition is not None:
+                self.make_way(topic, partition)
 
     async def stop(self, reason: str) -> None:
         """Send nothing more; records that were not acknowledged end with a `BrokerUnavailable` and the reason."""
@@ -142,6 +162,8 @@ class Outboxes:
         """Make batches of what waits, for the leaders that are free, and send them."""
         if self._stopped:
             return
+        if self._capacity.awaited:
+            self.make_room()
         by_leader: dict[int, list[Batch]] = {}
         for outbox in list(self._ready):
             self._fill(outbox, by_leader)

@@ -107,7 +107,8 @@ class Producer:
         the error for which it never will: `TopicUnknown` where there is no such topic, `AuthorizationFailed` where the
         cluster does not allow it, `MessageTooLarge` where the topic takes less than Forebay's settings say,
         `RecordRefused` where another setting of the topic forbids it. A record for a given partition that has no
-        leader, or too few replicas, is given up with `DeliveryExpired` once ``within`` seconds are over.
+        leader, or too few replicas, is given up with `DeliveryExpired` once ``within`` seconds are over; before, unless
+        they are infinite, where others wait for the memory that it takes.
 
         Raises:
             MessageTooLarge: the record is larger than the settings allow.
@@ -196,6 +197,14 @@ class Producer:
         except TimeoutError:
             raise BrokerUnavailable(f"producing to {topic}: the broker did not answer within {timeout:g} s") from None
 
+    def make_way(self, topic: str, partition: int) -> None:
+        """Give up now what waits for a partition that takes nothing, where it was to be given up some time.
+
+        So is a partition that has no leader, or too few replicas; elsewhere nothing happens.
+        """
+        if self._outboxes is not None:
+            self._outboxes.make_way(topic, partition)
+
     async def flush(self, timeout: float) -> None:
         """Wait until everything handed over is acknowledged, or for ``timeout`` seconds."""
         try:
@@ -214,4 +223,6 @@ class Producer:
 
         The record is to be handed over at once when this returns, without waiting for anything else before.
         """
+        if self._outboxes is not None and not self._capacity.admits(size):
+            self._outboxes.make_room()
         await self._capacity.wait_for(size)

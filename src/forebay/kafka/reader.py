@@ -137,7 +137,8 @@ class Reader:
     @property
     def trouble(self) -> str | None:
         """Why some partition cannot be read, in a sentence; None while all can."""
-        return next(iter(self._trouble.values()), None)
+        denials = (str(denial) for topic in self.topics if (denial := self._link.denial(topic)) is not None)
+        return next(iter(self._trouble.values()), None) or next(denials, None)
 
     def assign(self, positions: Mapping[Partition, int | None]) -> None:
         """Read these partitions from now on and no others: from these offsets, or from where each is to be resumed."""
@@ -305,7 +306,7 @@ class Reader:
                 self._reset([partition])
             elif code == codes.TOPIC_AUTHORIZATION_FAILED:
                 self._denied = AuthorizationFailed("topic", topic, "Read")
-                self._wait_before_asking(partition, BACK_OFF)
+                self._cannot_read(partition, str(self._denied))
             else:
                 self._link.request_refresh()
                 self._wait_before_asking(partition, BACK_OFF)

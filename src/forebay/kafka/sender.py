@@ -276,12 +276,12 @@ class Sender:
 
     def _on_metadata(self) -> None:
         """Give up what is in vain, and requests to whoever leads none of their partitions any more."""
-        for place, batch in list(self._again.items()):
-            trouble = self._link.trouble_with(place[0]) or self._without_partition(place) or self._expired(batch)
+        for place in list(self._again):
+            trouble = self._link.trouble_with(place[0]) or self._without_partition(place)
             if trouble is not None:
-                del self._again[place]
-                self._drop_numbers(batch)
-                self._on_end(batch, trouble, -1)
+                self._end_in_vain(place, trouble)
+            else:
+                self.give_up(place, time.monotonic())
         for leader, (task, batches) in list(self._requests.items()):
             if all(self._link.leader(*batch.place) not in (leader, NO_LEADER) for batch in batches):
                 task.cancel()
@@ -296,12 +296,18 @@ class Sender:
             return None
         return TopicUnknown(f"{topic} has {count} partitions, and no partition {partition}")
 
-    def _expired(self, batch: Batch) -> DeliveryExpired | None:
-        """Tell of a batch whose partition takes nothing, when the time of all its records is over."""
-        if self._link.leader(*batch.place) != NO_LEADER and not batch.lacks_replicas:
-            return None
-        now = time.monotonic()
-        return DeliveryExpired(*batch.place) if all(record.expires <= now for record in batch.records) else None
+    def give_up(self, place: Partition, now: float) -> None:
+        """Give up the batch that is to be sent again to a partition that takes nothing, if all its records expired."""
+        batch = self._again.get(place)
+        if batch is None or (self._link.leader(*place) != NO_LEADER and not batch.lacks_replicas):
+            return
+        if all(record.expires <= now for record in batch.records):
+            self._end_in_vain(place, DeliveryExpired(*place))
+
+    def _end_in_vain(self, place: Partition, error: BrokerError) -> None:
+        batch = self._again.pop(place)
+        self._drop_numbers(batch)
+        self._on_end(batch, error, -1)
 
 
 def _error(batch: Batch, code: int) -> BrokerError:
