@@ -106,8 +106,6 @@ class Connection(asyncio.Protocol):
         """Begin."""
         self._transport = cast(asyncio.Transport, transport)
         self._shared.connections.add(self)
-        if self._shared.stopping:
-            self._close(lingering=False)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the signature is asyncio's
         """End: nobody is left to be answered."""
@@ -166,7 +164,9 @@ class Connection(asyncio.Protocol):
         self._transport.write(data)
         self._queue.popleft()
         if closes:
-            self._close(lingering=request.fault is not None or not request.complete)
+            # a client that did not ask for the end may be sending its next request
+            lingering = request.fault is not None or not request.complete or not request.closes
+            self._close(lingering=lingering)
         elif self._queue and self._writable:
             self._serve_next()
         if self._paused and len(self._queue) <= READ_AHEAD and not self._closing:
@@ -174,9 +174,8 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def stop(self) -> None:
-        """Take no further request: end at once if there is none, else with the last response."""
-        if not (self._queue or self._parser.in_head or self._closing):
-            self._close(lingering=False)
+        """End with the last response, or soon if there is no request: one may be on its way, and would be lost."""
+        self._seen = (None, 0, 0)
 
     def abort(self) -> None:
         """Cut the connection."""

@@ -82,8 +82,7 @@ class Server:
         shared = self._shared
         if not shared.stopping:
             shared.stopping = True
-            if self._server is not None:
-                self._server.close()
+            await self._close_port()
             for connection in list(shared.connections):
                 connection.stop()
         end = shared.loop.time() + timeout
@@ -94,6 +93,20 @@ class Server:
             for connection in list(shared.connections):
                 connection.check_bounds(shared.loop.time())
         return not shared.connections
+
+    async def _close_port(self) -> None:
+        """Take the connections that the kernel has accepted already, which it would reset, and no more."""
+        if self._server is None:
+            return
+        accepted: list[socket.socket] = []
+        with contextlib.suppress(OSError):
+            while len(accepted) < BACKLOG:
+                accepted.append(self._listener.accept()[0])
+        self._server.close()
+        shared = self._shared
+        for client in accepted:
+            with contextlib.suppress(OSError):  # it has left
+                await shared.loop.connect_accepted_socket(lambda: Connection(shared), client)
 
     async def stop(self) -> None:
         """Give the last answers a moment to reach their clients, then cut whatever connection is left."""
