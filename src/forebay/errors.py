@@ -100,7 +100,7 @@ class DeliveryExpired(BrokerUnavailable):
 
 
 class AccessRefused(BrokerError):
-    """A broker does not accept the credentials, or the way in which they are given; the message names the settings."""
+    """A broker does not accept the credentials, or its certificate is refused here; the message names the settings."""
 
 
 class AuthorizationFailed(BrokerError):

@@ -21,6 +21,8 @@ from forebay.kafka.wire.connections import Address
 from forebay.settings import Settings
 
 _DIAGNOSIS_BOUND = 3.0
+_MISMATCHES = (62, 64)
+"""What OpenSSL calls it when a certificate is for other host names, or other IP addresses."""
 CLIENT_ID_PREFIX = "forebay-"
 """What the broker sees before the name of each client."""
 
@@ -66,7 +68,7 @@ async def why_not(settings: Settings) -> str:
     """Find out what the first of the brokers does to those who connect.
 
     Raises:
-        AccessRefused: it does not accept the credentials.
+        AccessRefused: it does not accept the credentials, or has a certificate that is not accepted here.
     """
     arguments = connection_arguments(settings, "diagnosis")
     host, port = addresses_of(settings)[0]
@@ -83,6 +85,8 @@ async def why_not(settings: Settings) -> str:
     except (AuthenticationFailedError, SaslAuthenticationFailed) as error:
         reason = f"{host}:{port} refuses them: {error}"
         raise AccessRefused(f"settings sasl_username and sasl_password: {reason}") from error
+    except ssl.SSLCertVerificationError as error:
+        raise _certificate_refused(settings, f"{host}:{port}", error) from error
     except socket.gaierror as error:
         return f"{host}: {error.strerror}"
     except (OSError, KafkaError) as error:
@@ -91,3 +95,12 @@ async def why_not(settings: Settings) -> str:
         connected.close()
         reason = "it closed the connection"
     return f"{reason}; perhaps it wants another security_protocol than {settings.security_protocol}"
+
+
+def _certificate_refused(settings: Settings, address: str, error: ssl.SSLCertVerificationError) -> AccessRefused:
+    if error.verify_code in _MISMATCHES:
+        return AccessRefused(
+            f"setting bootstrap_servers: the certificate of {address} does not fit: {error.verify_message}"
+        )
+    given = f" = '{settings.ssl_cafile}'" if settings.ssl_cafile is not None else ", which is not set"
+    return AccessRefused(f"setting ssl_cafile{given}: the certificate of {address} is refused: {error.verify_message}")
