@@ -176,6 +176,16 @@ async def test_a_data_directory_that_is_removed_is_the_reason_given(broker: Embe
             await asyncio.to_thread(broker.wait)
 
 
+def test_a_data_directory_that_was_removed_and_made_again_counts_as_removed(tmp_path: Path) -> None:
+    directory = DataDir(tmp_path / "broker")
+    try:
+        shutil.rmtree(directory.path)
+        directory.data.mkdir(parents=True)
+        assert directory.why_it_ended() == f"its data directory {directory.path} was removed"
+    finally:
+        directory.release()
+
+
 @pytest.mark.parametrize(
     ("log", "reason"),
     [

@@ -115,7 +115,7 @@ class DataDir:
 
     def why_it_ended(self) -> str:
         """Return why Kafka ended: what became of the directory, else the line of this start's log that says it best."""
-        if not self.path.exists():
+        if not os.fstat(self._lock.fileno()).st_nlink:  # Kafka may have made a directory of that name again
             return f"its data directory {self.path} was removed"
         # through the open file: another may have that name by now
         size = os.fstat(self.log.fileno()).st_size - self._log_start
