@@ -392,12 +392,25 @@ async def test_a_method_that_is_not_known_is_501(port: int, sent: bytes) -> None
     assert (response.status, response.problem, response.fields["connection"]) == (501, "unknown-method", "close")
 
 
-@pytest.mark.parametrize("in_pieces", [False, True])
-async def test_a_method_that_is_not_known_is_501_behind_a_request_too(port: int, in_pieces: bool) -> None:
-    sent = ON_LOOP + SIZED + TASK + b"BREW /v1/on_loop HTTP/1.1\r\nHost: x\r\n\r\n"
+@pytest.mark.parametrize(
+    ("pieces", "reads_between"),
+    [
+        ([b"", b"BREW /v1/on_loop HTTP/1.1\r\nHost: x\r\n\r\n"], False),
+        ([b"B", b"REW /v1/on_loop HTTP/1.1\r\nHost: x\r\n\r\n"], True),
+        ([b"", b"B", b"REW"], True),
+        ([b"\r\nPOST", b"AL /v1/on_loop HTTP/1.1\r\n"], True),
+    ],
+    ids=["at once", "its first letter at once", "later", "after a line break"],
+)
+async def test_a_method_that_is_not_known_is_501_behind_a_request_too(
+    port: int, pieces: list[bytes], reads_between: bool
+) -> None:
+    first, *rest = pieces
     async with connected(port) as connection:
-        await connection.send(*([bytes([byte]) for byte in sent] if in_pieces else [sent]))
+        await connection.send(ON_LOOP + SIZED + TASK + first + b"".join([] if reads_between else rest))
         assert (await connection.response()).status == 200
+        if reads_between:
+            await connection.send(*rest)
         assert (await connection.response()).problem == "unknown-method"
         assert await connection.is_closed()
 

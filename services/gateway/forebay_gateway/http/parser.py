@@ -27,6 +27,7 @@ _NO_VERSION = "0.0"
 
 _TOKEN = rb"(?<![!#$%&'*+\-.^_`|~0-9A-Za-z])([!#$%&'*+\-.^_`|~0-9A-Za-z]+)"
 _OF_OTHER_PROTOCOLS = "Invalid method for HTTP/x.x"
+_LAST_TOKEN = re.compile(rb"(?:" + _TOKEN + rb")?\Z")
 _METHOD = re.compile(rb"[\r\n]*" + _TOKEN + rb"(?: |\Z)")
 _REQUEST_LINE = re.compile(_TOKEN + rb" [^ \r\n]+ HTTP/\d\.\d\r?\n")
 
@@ -102,7 +103,8 @@ class RequestParser:
             return self._name_mistake(error, bytes(data), is_behind_another=self._ends > ends)
         if self.in_head:
             if not self._target:
-                self._start += data
+                is_behind_another = self._ends > ends
+                self._start += _last_token(data) if is_behind_another else data
             elif (problem := self._find_other_version(data)) is not None:
                 return problem
             if was_in_head:
@@ -229,6 +231,12 @@ class RequestParser:
 
     def _head_size(self) -> int:
         return len(self._target) + sum(_size(*field) for field in self._fields.items())
+
+
+def _last_token(data: bytes | memoryview) -> bytes:
+    """Return the token with which data ends, if it does."""
+    found = _LAST_TOKEN.search(data)
+    return found[1] or b"" if found else b""
 
 
 def _is_method(token: bytes) -> bool:
