@@ -521,6 +521,13 @@ def test_an_app_that_cannot_be_found_is_told_in_a_sentence(folder: Path, referen
     assert said in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["queue", "logging"])
+def test_an_app_that_would_take_the_place_of_a_module_of_python_is_refused(folder: Path, name: str) -> None:
+    module(folder, name, GREETINGS)
+    with pytest.raises(AppError, match=rf"{name}\.py has the name of a module of Python's own, .*; rename it$"):
+        load_app(name, folder)
+
+
 def test_an_operation_that_is_declared_wrongly_is_told_as_such(folder: Path) -> None:
     module(folder, "wrong_module", GREETINGS.replace("app.operation()", "app.operation(tier='x')"))
     with pytest.raises(AppError, match="operation 'greet': tier 'x'"):

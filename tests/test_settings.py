@@ -262,3 +262,18 @@ def test_every_setting_is_known_in_either_case() -> None:
 def test_a_misspelt_variable_is_found_with_what_is_meant(name: str, near: str | None) -> None:
     found = unknown_variables({name: "1", "PATH": "/bin", "FOREBAY_SLOTS": "3", "FOREBAY_PARENT_PID": "17"})
     assert found == {name: near} or (near is None and list(found) == [name])
+
+
+@pytest.mark.parametrize("address", ["a:b", "a:0", "a:70000", ":9092", "a:1,", "a b:1", "a:1:x,", "[::1]:"])
+def test_an_address_that_is_none_is_refused_with_what_it_takes(address: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"is no address of a broker: it takes host:port"):
+        load_settings(bootstrap_servers=address)
+
+
+@pytest.mark.parametrize("address", ["", "a", "a:1,b:2", "[::1]:9092", "::1"])
+def test_an_address_may_be_a_name_or_a_number_with_a_port_or_without(address: str) -> None:
+    assert load_settings(bootstrap_servers=address).bootstrap_servers == address
+
+
+def test_spaces_between_addresses_do_not_count() -> None:
+    assert load_settings(bootstrap_servers="a:1, b:2").bootstrap_servers == "a:1,b:2"

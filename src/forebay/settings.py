@@ -36,7 +36,9 @@ _LONGEST_HOST = 70
 """Characters of the host's name that an instance's default name takes; a port follows."""
 
 MIB = 1024 * 1024
-Port = Annotated[int, Field(ge=1, le=65535)]
+LAST_PORT = 65535
+"""The highest number of a port."""
+Port = Annotated[int, Field(ge=1, le=LAST_PORT)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 _PREFIX = "FOREBAY_"
@@ -44,6 +46,8 @@ _NO_SETTINGS = ("FOREBAY_PARENT_PID", "FOREBAY_TEST_")
 """How variables begin that are Forebay's and no settings: its supervisor's and its tests'."""
 _NEAR = 0.75
 """How alike two names are, of 1, to be taken for the same name misspelt."""
+_WITH_PORT = re.compile(r"^[^:]*:[^:]*$|\]:[^:]*$")
+"""An address that names a port; one of IPv6 alone, which has several colons, does not."""
 _KUBERNETES_NAME = re.compile(r"_SERVICE_(HOST|PORT(_.+)?)$|_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?$")
 _KUBERNETES_VALUE = re.compile(r"(tcp|udp|sctp)://")
 
@@ -114,6 +118,18 @@ class Settings(BaseSettings):
             return value
         host = re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname())[:_LONGEST_HOST] or "gateway"
         return f"{host}-{info.data.get('http_port', 0)}"
+
+    @field_validator("bootstrap_servers")
+    @classmethod
+    def _name_hosts_and_ports(cls, value: str) -> str:
+        addresses = [address.strip() for address in value.split(",")] if value else []
+        for address in addresses:
+            host, colon, port = address.rpartition(":") if _WITH_PORT.search(address) else (address, "", "")
+            if not host or any(letter.isspace() for letter in host) or (colon and not _is_port(port)):
+                raise ValueError(
+                    f"'{address}' is no address of a broker: it takes host:port, several with commas between"
+                )
+        return ",".join(addresses)
 
     @field_validator("namespace")
     @classmethod
@@ -187,6 +203,10 @@ class Settings(BaseSettings):
     def processor_stop_bound(self) -> float:
         """Seconds after SIGTERM within which a processor has ended: jobs and their replies get ``drain`` together."""
         return self.drain + _DISCONNECT_BOUND
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdigit() and 0 < int(text) <= LAST_PORT
 
 
 def unknown_variables(environment: Mapping[str, str]) -> dict[str, str | None]:

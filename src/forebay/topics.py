@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from forebay.errors import BrokerUnavailable, TopicMismatch
+from forebay.errors import BrokerError, BrokerUnavailable, TopicMismatch
 from forebay.kafka import Admin, TopicDescription
 from forebay.settings import TIERS, Settings
 from forebay_schemas import topics as topic_names
@@ -162,14 +162,22 @@ async def apply(settings: Settings, specs: Iterable[TopicSpec]) -> list[TopicSta
 
     Raises:
         BrokerUnavailable: the cluster does not answer, or a new topic does not show up in time.
-        BrokerError: the cluster refuses to create one.
+        BrokerError: the cluster refuses to create one; the others were created.
     """
     specs = list(specs)
     async with Admin.connect(settings) as admin:
         found: Mapping[str, TopicDescription] = await admin.describe(spec.name for spec in specs)
+        refused: list[BrokerError] = []
         for spec in specs:
             if spec.name not in found:
-                await admin.create(spec.name, spec.partitions, settings.replication_factor, spec.config)
+                try:
+                    await admin.create(spec.name, spec.partitions, settings.replication_factor, spec.config)
+                except BrokerUnavailable:
+                    raise
+                except BrokerError as error:  # the others are created nevertheless
+                    refused.append(error)
+        if refused:
+            raise refused[0]
         try:
             async with asyncio.timeout(CREATION_BOUND) as bound:
                 while missing := [spec.name for spec in specs if spec.name not in found]:

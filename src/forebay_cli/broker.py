@@ -47,10 +47,14 @@ def broker(
 
 
 def _run(port: int | None, nodes: int, data_dir: Path | None, heap: str, config: Path | None) -> None:
+    from forebay.errors import ConfigurationError
     from forebay.lifecycle import notify
+    from forebay.settings import LAST_PORT
     from forebay_cli.settings import read_settings
 
     settings = read_settings(config, broker_port=port, data_dir=data_dir)
+    if (last := settings.broker_port + nodes - 1) > LAST_PORT:
+        raise ConfigurationError(f"{nodes} nodes from port {settings.broker_port} on would need port {last}")
     with needs_extra("broker", "broker"):
         import forebay_broker  # noqa: F401 - whether it is there
     notify(STATUS="starting Kafka; the first start downloads it, 40 MB")

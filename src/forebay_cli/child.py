@@ -37,7 +37,7 @@ REMIND_EVERY = 15.0
 _BETWEEN_SIGNALS = 0.25
 """Seconds between two signals that a program must tell apart."""
 
-_LAST_LINES = 1.0
+LAST_LINES = 1.0
 """Seconds that the last lines of a program that has ended may take to arrive."""
 _LONGEST_LINE = 64 * 1024
 
@@ -76,6 +76,7 @@ class Child:
         self._sentence = ""
         self._status = ""
         self._ready = asyncio.Event()
+        self._was_ready = False
         self._stopping = asyncio.Event()
         self._ended = asyncio.Event()
         self._patience = program.stop_within
@@ -168,7 +169,7 @@ class Child:
                 finally:
                     self._ready.clear()
                     kill_group(process.pid)
-                await asyncio.wait([lines], timeout=_LAST_LINES)
+                await asyncio.wait([lines], timeout=LAST_LINES)
                 lines.cancel()
         self._ready.clear()  # its last words may have been that it is ready
         return code
@@ -200,9 +201,12 @@ class Child:
 
     def _take_news(self, news: News) -> None:
         self._status = news.get("STATUS", self._status)
-        if news.get("READY") == "1":
+        if news.get("READY") == "1" and not self._ready.is_set():
             self.program.policy.ready()
             self._ready.set()
+            if self._was_ready:
+                self._say(SUPERVISOR, f"{self.program.name} is ready again")
+            self._was_ready = True
 
     async def _pass_on(self, pipe: int) -> None:
         reader = asyncio.StreamReader()

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from forebay.errors import AppError
-from forebay_cli.child import SENTENCE, forebay_command
-from forebay_cli.lifetime import kill_group
+from forebay_cli.child import LAST_LINES, SENTENCE, forebay_command
+from forebay_cli.lifetime import PARENT_VARIABLE, kill_group
+
+_CHUNK = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,21 +70,66 @@ async def declared_by(references: Sequence[str], app_dir: Path | None, say: Call
 
 async def _declared(reference: str, app_dir: Path | None, say: Callable[[str], None]) -> Declared:
     where = [] if app_dir is None else ["--app-dir", str(app_dir)]
-    process = await asyncio.create_subprocess_exec(
-        *forebay_command("operations", "--json", "--app", reference, *where),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        start_new_session=True,
-    )
-    try:
-        output, errors = await process.communicate()
-    finally:
-        kill_group(process.pid)
-    if process.returncode == 0:
+    code, output, errors = await _run(forebay_command("operations", "--json", "--app", reference, *where))
+    if code == 0 and output:
         operations = json.loads(output)
         return Declared(reference, operations[0]["app"], operations)
-    *before, last = errors.decode(errors="replace").splitlines() or [f"exit code {process.returncode}"]
-    for line in before:
-        say(line)
-    raise AppError(last.removeprefix(SENTENCE) if last.startswith(SENTENCE) else f"app '{reference}' fails: {last}")
+    lines = errors.splitlines()
+    sentences = [line for line in lines if line.startswith(SENTENCE)]
+    for line in lines:
+        if line not in sentences:
+            say(line)
+    if sentences:
+        raise AppError(sentences[-1].removeprefix(SENTENCE))
+    raise AppError(f"app '{reference}' fails: it ends the process with exit code {code} while it is imported")
+
+
+async def _run(command: Sequence[str]) -> tuple[int, str, str]:
+    """Run a command and return its exit code and what it wrote to standard output and to standard error.
+
+    Whatever it has started, and has not ended, ends with it.
+    """
+    async with AsyncExitStack() as stack:
+        pipes = [await stack.enter_async_context(_collecting()) for _ in range(2)]
+        (stdout, output), (stderr, errors) = pipes
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+            start_new_session=True,
+            env=os.environ | {PARENT_VARIABLE: str(os.getpid())},
+        )
+        try:
+            code = await process.wait()
+        finally:
+            kill_group(process.pid)
+            await process.wait()
+    return code, output.decode(errors="replace"), errors.decode(errors="replace")
+
+
+@asynccontextmanager
+async def _collecting() -> AsyncIterator[tuple[int, bytearray]]:
+    """Yield the end of a pipe for a program to write to, and what it has written; that is complete after the block."""
+    ours, theirs = os.pipe()
+    written = bytearray()
+    reader = asyncio.StreamReader()
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(ours, "rb", buffering=0)
+    )
+
+    async def collect() -> None:
+        while chunk := await reader.read(_CHUNK):
+            written.extend(chunk)
+
+    collecting = asyncio.create_task(collect())
+    try:
+        try:
+            yield theirs, written
+        finally:
+            os.close(theirs)
+        # Somebody else may hold the other end, such as a daemon that the program has left behind.
+        await asyncio.wait([collecting], timeout=LAST_LINES)
+    finally:
+        collecting.cancel()
+        transport.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from contextlib import suppress
@@ -45,3 +46,21 @@ def kill_group(leader: int) -> None:
     """Kill the process group that ``leader`` leads, if it leads one and any of it is left."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, signal.SIGKILL)
+
+
+def end_in_spite_of_threads(code: int, grace: float = 1.0) -> None:
+    """End this process with ``code`` after ``grace`` seconds where threads of others would keep it.
+
+    An app may have started some when it was imported, for which Python waits at its end.
+    """
+    kept = [thread for thread in threading.enumerate() if not thread.daemon and thread is not threading.main_thread()]
+    if kept:
+        threading.Thread(target=_end_at_last, args=(code, grace), name="end-at-last", daemon=True).start()
+
+
+def _end_at_last(code: int, grace: float) -> None:
+    time.sleep(grace)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)

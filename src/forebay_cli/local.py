@@ -14,7 +14,7 @@ from http.client import HTTPConnection, HTTPException
 from forebay.errors import BrokerUnavailable, ForebayError
 from forebay.lifecycle import notify
 from forebay.settings import Settings
-from forebay_cli.child import REMIND_EVERY, SUPERVISOR, Say
+from forebay_cli.child import REMIND_AFTER, REMIND_EVERY, SUPERVISOR, Say
 from forebay_cli.curl import curl
 from forebay_cli.declared import Declared, declared_by
 from forebay_cli.output import PrefixedLines
@@ -41,30 +41,30 @@ async def run_local(settings: Settings, wanted: Wanted) -> None:
     def say(name: str, line: str) -> None:
         try:
             lines.write(name, line)
-        except OSError as error:
+        except BrokenPipeError as error:
             # What is left in the buffer would fail once more when the interpreter ends.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            supervisor.fail(ForebayError(f"the output of 'forebay up' cannot be written: {error.strerror}"))
+            supervisor.fail(ForebayError(f"the output cannot be written: {error.strerror}"))
+        except ForebayError as error:
+            supervisor.fail(error)
 
     supervisor = Supervisor(plan, say)
     _pass_on_signals(supervisor, say)
 
-    async with asyncio.TaskGroup() as tasks:
-        listing = tasks.create_task(_list_operations(supervisor, wanted, say))
+    declared: list[Declared] = []
 
-        async def before() -> None:
-            if settings.bootstrap_servers:
-                await _until_the_cluster_answers(settings, say)
+    async def before() -> None:
+        declared.extend(await _load_apps(wanted, say))
+        if settings.bootstrap_servers:
+            await _until_the_cluster_answers(settings, say)
 
-        async def when_ready() -> None:
-            declared = await listing
-            await _until_served(settings, wanted, declared, say)
-            for line in _where_to_look(settings, wanted, declared):
-                say(SUPERVISOR, line)
-            notify(READY="1")
+    async def when_ready() -> None:
+        await _until_served(settings, wanted, declared, say)
+        for line in _where_to_look(settings, wanted, declared):
+            say(SUPERVISOR, line)
+        notify(READY="1")
 
-        await supervisor.run(before, when_ready)
-        listing.cancel()
+    await supervisor.run(before, when_ready)
     say(SUPERVISOR, "stopped")
 
 
@@ -82,13 +82,22 @@ def _pass_on_signals(supervisor: Supervisor, say: Say) -> None:
             loop.add_signal_handler(number, stop, number)
 
 
-async def _list_operations(supervisor: Supervisor, wanted: Wanted, say: Say) -> Sequence[Declared]:
-    """List the apps' operations while other things start; an app that cannot be loaded ends it all."""
+async def _load_apps(wanted: Wanted, say: Say) -> Sequence[Declared]:
+    """Find out what the apps declare, before anything is started; say so if it takes long.
+
+    Raises:
+        AppError: an app cannot be loaded, or two cannot run side by side.
+    """
+    loading = asyncio.ensure_future(declared_by(wanted.apps, wanted.app_dir, lambda line: say(SUPERVISOR, line)))
+    began, patience = time.monotonic(), REMIND_AFTER
     try:
-        return await declared_by(wanted.apps, wanted.app_dir, lambda line: say(SUPERVISOR, line))
-    except ForebayError as error:
-        supervisor.fail(error)
-        return []
+        while not (await asyncio.wait({loading}, timeout=patience))[0]:
+            so_far = f"{time.monotonic() - began:.0f} s so far"
+            say(SUPERVISOR, f"waiting for {', '.join(wanted.apps)} to be imported; {so_far}")
+            patience = REMIND_EVERY
+        return await loading
+    finally:
+        loading.cancel()
 
 
 async def _until_the_cluster_answers(settings: Settings, say: Say) -> None:

@@ -28,6 +28,9 @@ HOLD = 1.0
 """Seconds within which an outage is noticed by the link to the cluster, which may be after those that use it."""
 
 RECOVERY = 5.0
+"""Seconds without a line about what an outage has broken after which that works again, or what was said last is so."""
+
+RECOVERY_BOUND = 30.0
 """Seconds after an outage within which what it has broken works again."""
 
 _TIMER_ERROR = 0.05
@@ -38,22 +41,34 @@ class ServiceLog(logging.StreamHandler):  # type: ignore[type-arg]
     """Writes a log, with outages in two lines.
 
     A record whose attribute ``outage`` is True says that the cluster does not answer, one where it is False that it
-    answers again; of several links to it, the first that says either is written.
+    answers again; of several links to it, the first that says either is written. One whose attribute ``over`` is True
+    tells of a consequence that needs nothing more. What a record is about, if a logger tells of several things, is its
+    attribute ``about``.
 
     Args:
         stream: where to; default: standard error.
         hold: as `HOLD`.
         recovery: as `RECOVERY`.
+        recovery_bound: as `RECOVERY_BOUND`.
     """
 
-    def __init__(self, stream: TextIO | None = None, *, hold: float = HOLD, recovery: float = RECOVERY) -> None:
+    def __init__(
+        self,
+        stream: TextIO | None = None,
+        *,
+        hold: float = HOLD,
+        recovery: float = RECOVERY,
+        recovery_bound: float = RECOVERY_BOUND,
+    ) -> None:
         super().__init__(stream)
         self._hold = hold
         self._recovery = recovery
+        self._recovery_bound = recovery_bound
         self._away = False
         self._recovered_at = 0.0
+        self._recovered_by = 0.0
         self._held: list[logging.LogRecord] = []
-        self._last: dict[str, logging.LogRecord] = {}
+        self._last: dict[tuple[str, str], logging.LogRecord] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record, or keep it until it is known whether an outage is its cause."""
@@ -63,7 +78,9 @@ class ServiceLog(logging.StreamHandler):  # type: ignore[type-arg]
         elif not record.name.startswith(SYMPTOMS):
             super().emit(record)
         elif self._away or time.monotonic() < self._recovered_at:
-            self._last[record.name] = record
+            self._recovered_at = min(time.monotonic() + self._recovery, self._recovered_by)
+            if not getattr(record, "over", False):
+                self._last[record.name, getattr(record, "about", "")] = record
         else:
             self._held.append(record)
             if len(self._held) == 1:
@@ -83,6 +100,7 @@ class ServiceLog(logging.StreamHandler):  # type: ignore[type-arg]
             self._held.clear()
         else:
             self._recovered_at = time.monotonic() + self._recovery
+            self._recovered_by = time.monotonic() + self._recovery_bound
             self._later(self._recovery, self._recovered)
 
     def _later(self, seconds: float, call: Callable[[], None]) -> None:
@@ -99,9 +117,10 @@ class ServiceLog(logging.StreamHandler):  # type: ignore[type-arg]
     def _recovered(self) -> None:
         """Write what was still wrong when it was last told of, for it did not end with the outage."""
         with self.lock or threading.RLock():
-            if (
-                self._away or time.monotonic() + _TIMER_ERROR < self._recovered_at
-            ):  # another outage began, or ended since
+            if self._away:
+                return
+            if (more := self._recovered_at - time.monotonic()) > _TIMER_ERROR:
+                self._later(more, self._recovered)
                 return
             last, self._last = self._last, {}
             for record in last.values():

@@ -12,9 +12,12 @@ from typing import Annotated
 
 import typer
 
+from forebay_cli import exit_codes
 from forebay_cli.broker import broker
 from forebay_cli.gateway import gateway
+from forebay_cli.lifetime import end_in_spite_of_threads
 from forebay_cli.operations import operations
+from forebay_cli.output import prepare_streams
 from forebay_cli.processor import processor
 from forebay_cli.topics import topics
 from forebay_cli.up import up
@@ -35,10 +38,16 @@ def main() -> None:
 
     `forebay_cli.exit_codes` says what it ends with; a command without an end in order that Ctrl-C ends, with 130.
     """
+    prepare_streams()
+    code = exit_codes.DONE
     try:
         app(prog_name="forebay")
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else exit_codes.DONE
     except Exception as error:
-        sys.exit(_report(error))
+        code = _report(error)
+    end_in_spite_of_threads(code)
+    sys.exit(code)
 
 
 def _show_version(wanted: bool) -> None:
@@ -64,7 +73,6 @@ def _options(
 
 def _report(error: Exception) -> int:
     from forebay.errors import ForebayError
-    from forebay_cli import exit_codes
 
     failures = list(_leaves(error))
     if not all(isinstance(failure, ForebayError) for failure in failures):

@@ -11,10 +11,7 @@ import typer
 from forebay_cli import options
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
-
-    from rich.table import Table
 
     from forebay.app import Operation
     from forebay.catalog import CatalogEntry
@@ -101,9 +98,10 @@ def operations(
     forgotten is not served any more, and its name is free for other schemas or another app.
     """
     import asyncio
+    import sys
 
     from forebay_cli.forget import forget as withdraw
-    from forebay_cli.output import console
+    from forebay_cli.output import show_table, take_stdout
     from forebay_cli.settings import read_settings
 
     settings = read_settings(config, bootstrap_servers=bootstrap_servers, namespace=namespace)
@@ -115,13 +113,14 @@ def operations(
         owner = asyncio.run(withdraw(settings, forget))
         typer.echo(f"Operation '{forget}' of app '{owner}' is forgotten, with its schemas.")
         return
+    out = sys.stdout if app is None else take_stdout()
     listed = asyncio.run(read_catalog(settings)) if app is None else declared(app, app_dir)
     if as_json:
-        typer.echo(json.dumps([asdict(operation) for operation in listed], indent=2))
+        typer.echo(json.dumps([asdict(operation) for operation in listed], indent=2), file=out)
     elif listed:
-        console().print(_table(listed))
+        show_table(_HEADER, map(_row, listed), out)
     else:
-        typer.echo("No processor has announced an operation yet.")
+        typer.echo("No processor has announced an operation yet.", err=True)
 
 
 def declared(app: str, app_dir: Path | None) -> list[Listed]:
@@ -160,21 +159,18 @@ def _json(schema: Schema | None) -> Any:
     return None if schema is None else json.loads(schema.text)
 
 
-def _table(listed: Iterable[Listed]) -> Table:
-    from rich.table import Table
-    from rich.text import Text
+_HEADER = ("operation", "app", "tier", "deadline", "request", "result", "request schema", "description")
 
-    table = Table("operation", "app", "tier", "deadline", "request", "result", "request schema", "description")
-    for operation in listed:
-        cells = (
-            operation.name,
-            operation.app,
-            operation.tier,
-            f"{operation.deadline:g} s",
-            operation.request["name"] if operation.request else operation.accepts,
-            operation.result["name"] if operation.result else operation.returns,
-            operation.fingerprint or "-",
-            operation.description,
-        )
-        table.add_row(*(Text(cell) for cell in cells))
-    return table
+
+def _row(operation: Listed) -> tuple[str, ...]:
+    """Return the cells of an operation below `_HEADER`."""
+    return (
+        operation.name,
+        operation.app,
+        operation.tier,
+        f"{operation.deadline:g} s",
+        operation.request["name"] if operation.request else operation.accepts,
+        operation.result["name"] if operation.result else operation.returns,
+        operation.fingerprint or "-",
+        operation.description,
+    )

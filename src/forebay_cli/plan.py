@@ -8,7 +8,7 @@ from itertools import count
 from pathlib import Path
 
 from forebay.errors import ConfigurationError
-from forebay.settings import Settings
+from forebay.settings import LAST_PORT, Settings
 from forebay_cli.child import Program, forebay_command
 from forebay_cli.restart import RestartPolicy
 from forebay_cli.supervisor import Plan
@@ -22,8 +22,6 @@ stopping, a processor hands back its jobs, and both may wait for a broker that i
 
 _BROKER_HURRIED = 3.0
 """The same for the broker, which loses nothing that it has acknowledged when it is killed."""
-
-_LAST_PORT = 65535
 
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - to connect to, not to listen on
 
@@ -126,7 +124,7 @@ def ports(settings: Settings, gateways: int) -> list[tuple[int, int]]:
         raise ConfigurationError(f"settings http_port and admin_port are both {first}; they must differ")
     step = next(step for step in count(1) if apart % step or abs(apart) >= step * gateways)
     pairs = [(first + step * index, first + apart + step * index) for index in range(gateways)]
-    if max(pairs[-1]) > _LAST_PORT:
+    if max(pairs[-1]) > LAST_PORT:
         raise ConfigurationError(f"{gateways} gateways from port {first} on would need port {max(pairs[-1])}")
     return pairs
 

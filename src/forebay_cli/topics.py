@@ -9,9 +9,7 @@ import typer
 from forebay_cli import options
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from rich.table import Table
+    from collections.abc import Iterable
 
     from forebay.settings import Settings
     from forebay.topics import TopicStatus
@@ -31,25 +29,26 @@ def topics(
     must be. Nothing that exists is ever changed.
     """
     import asyncio
+    import sys
 
     from forebay import topics as library
     from forebay.app import load_app
-    from forebay_cli.output import console
+    from forebay_cli.output import show_table, take_stdout
     from forebay_cli.settings import read_settings
 
     settings = read_settings(config, bootstrap_servers=bootstrap_servers, namespace=namespace)
+    out = take_stdout() if app else sys.stdout
     named = [load_app(reference, app_dir).name for reference in app or ()]
     statuses = asyncio.run(_statuses(settings, named, create=apply))
-    out = console()
-    out.print(_table(statuses))
+    show_table(_HEADER, map(_row, statuses), out, _COLOURS)
     wrong = [status for status in statuses if status.state is not library.TopicState.OK]
     for status in wrong:
         for problem in status.problems:
-            out.print(f"{status.spec.name} {problem}", soft_wrap=True, highlight=False, markup=False)
+            typer.echo(f"{status.spec.name} {problem}", err=True)
     if not wrong:
         return
     if not apply and any(status.found is None for status in wrong):
-        out.print("'forebay topics --apply' creates what is missing.", highlight=False)
+        typer.echo("'forebay topics --apply' creates what is missing.", err=True)
     raise typer.Exit(1)
 
 
@@ -63,24 +62,21 @@ async def _statuses(settings: Settings, named: Iterable[str], *, create: bool) -
     return await (library.apply if create else library.inspect)(settings, specs)
 
 
-def _table(statuses: Sequence[TopicStatus]) -> Table:
-    from rich.table import Table
-    from rich.text import Text
+_HEADER = ("topic", "state", "partitions", "policy", "retention", "largest message")
+_COLOURS = {"ok": "green", "missing": "yellow", "mismatch": "red"}
 
-    colours = {"ok": "green", "missing": "yellow", "mismatch": "red"}
-    table = Table("topic", "state", "partitions", "policy", "retention", "largest message")
-    for status in statuses:
-        spec, config = status.spec, status.found.config if status.found else {}
-        policy = ",".join(sorted(spec.cleanup))
-        table.add_row(
-            Text(spec.name),
-            Text(status.state.value, style=colours[status.state.value]),
-            _beside(str(status.found.partitions) if status.found else None, str(spec.partitions)),
-            _beside(_sorted(config.get("cleanup.policy")), policy),
-            _beside(_duration(config.get("retention.ms")), _duration(str(spec.retention_ms))),
-            _beside(_size(config.get("max.message.bytes")), _size(str(spec.max_message_bytes))),
-        )
-    return table
+
+def _row(status: TopicStatus) -> tuple[str, ...]:
+    """Return the cells of a topic below `_HEADER`."""
+    spec, config = status.spec, status.found.config if status.found else {}
+    return (
+        spec.name,
+        status.state.value,
+        _beside(str(status.found.partitions) if status.found else None, str(spec.partitions)),
+        _beside(_sorted(config.get("cleanup.policy")), ",".join(sorted(spec.cleanup))),
+        _beside(_duration(config.get("retention.ms")), _duration(str(spec.retention_ms))),
+        _beside(_size(config.get("max.message.bytes")), _size(str(spec.max_message_bytes))),
+    )
 
 
 def _beside(found: str | None, wanted: str | None) -> str:

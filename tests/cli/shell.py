@@ -7,9 +7,11 @@ import re
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable
 from pathlib import Path
+from select import select
 from types import TracebackType
 from typing import Self
 
@@ -68,6 +70,25 @@ class Shell:
             timeout=BOUND,
             check=False,
         )
+
+    def on_terminal(self, columns: int, *arguments: str, **variables: str) -> str:
+        """What a command writes to standard output where that is a terminal of so many columns."""
+        ours, theirs = os.openpty()
+        termios.tcsetwinsize(theirs, (24, columns))
+        variables = {name: value for name, value in environment().items() if name != "COLUMNS"} | variables
+        with subprocess.Popen(
+            [sys.executable, "-m", "forebay_cli", *arguments], cwd=self.folder, env=variables, stdout=theirs
+        ) as process:
+            os.close(theirs)
+            written = b""
+            while select([ours], [], [], BOUND)[0]:
+                try:
+                    written += os.read(ours, 4096)
+                except OSError:  # it has ended
+                    break
+            process.wait(BOUND)
+        os.close(ours)
+        return re.sub(r"\x1b\[[0-9;]*m", "", written.decode()).replace("\r\n", "\n")
 
 
 class Up:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from importlib.metadata import version
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.shell import APP, Shell
+from tests.cli.shell import APP, BOUND, Shell, environment
 
 COMMANDS = ["up", "broker", "gateway", "processor", "topics", "operations"]
 
@@ -82,6 +83,12 @@ def test_up_without_an_app_says_what_is_missing(shell: Shell) -> None:
 def test_a_flag_out_of_range_is_one_sentence(shell: Shell) -> None:
     refused(
         shell.forebay("gateway", "--port", "99999"), "setting http_port = 99999: should be less than or equal to 65535"
+    )
+
+
+def test_ports_beyond_the_last_are_one_sentence(shell: Shell) -> None:
+    refused(
+        shell.forebay("broker", "--port", "65534", "--nodes", "3"), "3 nodes from port 65534 on would need port 65536"
     )
 
 
@@ -186,9 +193,92 @@ def test_operations_of_an_app_are_listed_without_a_cluster(shell: Shell) -> None
     (shell.folder / "apps" / "mine.py").write_text(APP)
     result = shell.forebay("operations", "--app", "mine:app", "--app-dir", "apps")
     assert result.returncode == 0, result.stderr
-    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in result.stdout.splitlines() if "│" in line]
+    header, *rows = [line.split("\t") for line in result.stdout.splitlines()]
+    assert header[:6] == ["operation", "app", "tier", "deadline", "request", "result"]
     assert [row[:6] for row in rows] == [
         ["convert", "greetings", "bulk", "60 s", "image/jpeg", "image/png"],
         ["greet", "greetings", "interactive", "30 s", "Hello", "Greeting"],
     ]
     assert [row[7] for row in rows] == ["Convert a picture.", "Greet somebody."]
+
+
+@pytest.mark.parametrize("columns", [40, 80, 200])
+def test_on_a_terminal_operations_fit_its_width(shell: Shell, columns: int) -> None:
+    (shell.folder / "mine.py").write_text(APP.replace("Greet somebody.", f"Greet somebody {'very ' * 50}politely."))
+    lines = shell.on_terminal(columns, "operations", "--app", "mine").splitlines()
+    assert max(map(len, lines)) <= columns
+    text = " ".join(" ".join(lines).replace("│", " ").split())
+    for whole in ("convert", "greetings", "interactive", "60 s", "image/jpeg", "Greeting", "politely."):
+        assert whole in text
+    assert any("┃ operation ┃" in line for line in lines) is (columns == 200)
+
+
+def in_shell(folder: Path, command: str) -> subprocess.CompletedProcess[str]:
+    """Run a command line with redirections; what it leaves behind may still hold its standard error."""
+    with (folder / "err").open("w+") as err:
+        result = subprocess.run(
+            ["sh", "-c", command],
+            cwd=folder,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=err,
+            text=True,
+            timeout=BOUND,
+            check=False,
+        )
+        err.seek(0)
+        result.stderr = err.read()
+    return result
+
+
+NOISY = """
+import os, subprocess, sys, threading, time
+print("of the app")
+os.write(1, b"of the app, past Python\\n")
+subprocess.Popen([sys.executable, "-c", "import time; time.sleep(20)"])
+threading.Thread(target=time.sleep, args=(600,)).start()
+"""
+
+
+def test_what_an_app_prints_and_starts_when_it_is_imported_is_not_in_the_way(shell: Shell) -> None:
+    (shell.folder / "mine.py").write_text(NOISY + APP)
+    out = shell.folder / "out"
+    command = f"{sys.executable} -m forebay_cli operations --app mine --json > {out}"
+    assert in_shell(shell.folder, command).returncode == 0
+    assert [operation["name"] for operation in json.loads(out.read_text())] == ["convert", "greet"]
+
+
+def test_a_reader_of_the_output_that_goes_away_is_no_error(shell: Shell) -> None:
+    (shell.folder / "mine.py").write_text(APP)
+    command = f"{sys.executable} -m forebay_cli operations --app mine | head -1"
+    result = in_shell(shell.folder, command)
+    assert result.stdout.startswith("operation\t")
+    assert result.stderr == ""
+
+
+@pytest.mark.parametrize("arguments", [("--version",), ("up", "--help"), ("operations", "--app", "mine")])
+def test_output_that_cannot_be_written_is_one_sentence(shell: Shell, arguments: tuple[str, ...]) -> None:
+    (shell.folder / "mine.py").write_text(APP)
+    command = [sys.executable, "-m", "forebay_cli", *arguments]
+    with Path("/dev/full").open("wb") as full:
+        result = subprocess.run(
+            command, cwd=shell.folder, env=environment(), stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert (result.returncode, result.stderr) == (
+        1,
+        "forebay: the output cannot be written: No space left on device\n",
+    )
+
+
+def test_output_that_is_closed_is_no_error(shell: Shell) -> None:
+    (shell.folder / "mine.py").write_text(APP)
+    command = f"{sys.executable} -m forebay_cli operations --app mine >&-"
+    result = in_shell(shell.folder, command)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_what_the_locale_has_no_character_for_is_written_as_an_escape(shell: Shell) -> None:
+    (shell.folder / "mine.py").write_text(APP.replace("Greet somebody.", "Greet → reply."), "utf-8")
+    result = shell.forebay("operations", "--app", "mine", PYTHONIOENCODING="ascii")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "Greet \\u2192 reply." in result.stdout

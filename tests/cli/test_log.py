@@ -67,6 +67,36 @@ def test_an_outage_is_two_lines(handler: ServiceLog, said: Said) -> None:
     assert said() == ["away"], "the next outage is one of its own"
 
 
+def test_consequences_that_are_over_are_left_out_and_each_trouble_is_one_of_its_own(
+    handler: ServiceLog, said: Said
+) -> None:
+    handler.handle(record("forebay.kafka.link", "away", outage=True))
+    handler.handle(record("forebay.kafka.link", "back", logging.INFO, outage=False))
+    handler.handle(record("forebay.kafka.reader", "read from its beginning", over=True))
+    handler.handle(record("forebay_processor.trouble", "one cannot be read", about="one"))
+    handler.handle(record("forebay_processor.trouble", "another cannot be read", about="another"))
+    handler.handle(record("forebay_processor.trouble", "another works again", logging.INFO, about="another"))
+    assert said() == ["away", "back"]
+    assert until(said) == ["one cannot be read"]
+
+
+def test_what_an_outage_has_broken_is_waited_for_as_long_as_it_moves_but_not_for_ever(
+    stream: io.StringIO, said: Said
+) -> None:
+    handler = ServiceLog(stream, recovery=0.3, recovery_bound=1.5)
+    handler.handle(record("forebay.kafka.link", "away", outage=True))
+    handler.handle(record("forebay.kafka.link", "back", logging.INFO, outage=False))
+    began = time.monotonic()
+    lines = said()
+    while len(lines) < 3:
+        assert time.monotonic() < began + 20
+        handler.handle(record("forebay.kafka.reader", "a topic has no leader"))
+        time.sleep(0.05)
+        lines += said()
+    assert time.monotonic() > began + 1.4
+    assert lines[:3] == ["away", "back", "a topic has no leader"]
+
+
 def test_what_an_outage_is_not_the_cause_of_is_said(handler: ServiceLog, said: Said) -> None:
     handler.handle(record("forebay.kafka.reader", "records cannot be read"))
     handler.handle(record("forebay_processor.processor", "a job expired"))

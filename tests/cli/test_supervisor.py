@@ -129,7 +129,8 @@ async def test_a_program_that_was_killed_is_started_again(children: Children) ->
         (first,) = children()
         first.send_signal(signal.SIGKILL)
         await until(lambda: lines.of("p") == ["up", "up"])
-    assert lines.of("forebay") == ["p was ended by SIGKILL; starting it again in 0.01 s"]
+        await until(lambda: "p is ready again" in lines.of("forebay"))
+    assert lines.of("forebay") == ["p was ended by SIGKILL; starting it again in 0.01 s", "p is ready again"]
 
 
 async def test_what_a_dead_program_had_started_is_killed_before_it_is_started_again(

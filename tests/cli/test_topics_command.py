@@ -27,8 +27,8 @@ def cluster(kafka: Kafka, namespace: str) -> list[str]:
 
 
 def states(result: subprocess.CompletedProcess[str]) -> dict[str, str]:
-    rows = [line.split("│")[1:3] for line in result.stdout.splitlines() if line.startswith("│")]
-    return {name.strip(): state.strip() for name, state in rows}
+    _, *rows = [line.split("\t") for line in result.stdout.splitlines()]
+    return {name: state for name, state, *_ in rows}
 
 
 TOPICS = [
@@ -52,7 +52,7 @@ def test_missing_topics_are_shown_then_created_then_fine(
     before = shell.forebay("topics", *greetings, *cluster)
     assert before.returncode == 1
     assert states(before) == dict.fromkeys([f"{namespace}{name}" for name in TOPICS], "missing")
-    assert "forebay topics --apply" in before.stdout
+    assert "forebay topics --apply" in before.stderr
     applied = shell.forebay("topics", "--apply", *greetings, *cluster)
     assert (applied.returncode, applied.stderr) == (0, "")
     after = shell.forebay("topics", *greetings, *cluster)
@@ -95,16 +95,16 @@ def test_a_topic_in_another_shape_is_reported_and_left_as_it_is(
     assert result.returncode == 1
     assert states(result)[f"{namespace}jobs.greetings.bulk"] == "mismatch"
     assert "3 (should be 12)" in result.stdout
-    assert f"{namespace}jobs.greetings.bulk has 3 partitions, needs 12\n" in result.stdout
-    assert f"{namespace}jobs.greetings.bulk cleanup.policy is compact, must be delete\n" in result.stdout
+    assert f"{namespace}jobs.greetings.bulk has 3 partitions, needs 12\n" in result.stderr
+    assert f"{namespace}jobs.greetings.bulk cleanup.policy is compact, must be delete\n" in result.stderr
 
 
 def test_without_a_catalog_there_are_no_operations(shell: Shell, cluster: list[str]) -> None:
     result = shell.forebay("operations", *cluster)
     assert (result.returncode, result.stdout, result.stderr) == (
         0,
-        "No processor has announced an operation yet.\n",
         "",
+        "No processor has announced an operation yet.\n",
     )
 
 

@@ -294,7 +294,7 @@ def test_when_nobody_reads_its_output_any_more_it_stops_everything(folder: Path,
         up.stdout.close()
         assert up.wait(BOUND) == 1
         assert gone(started)
-        assert up.stderr.read() == "forebay: the output of 'forebay up' cannot be written: Broken pipe\n"
+        assert up.stderr.read() == "forebay: the output cannot be written: Broken pipe\n"
 
 
 @pytest.mark.parametrize(
@@ -304,13 +304,16 @@ def test_when_nobody_reads_its_output_any_more_it_stops_everything(folder: Path,
         ("greetings:nothing", "app 'greetings:nothing': 'nothing' in module 'greetings' is nothing, not a Forebay app"),
     ],
 )
-def test_an_app_that_cannot_be_loaded_ends_it_with_its_sentence(
-    folder: Path, arguments: list[str], app: str, sentence: str
+def test_an_app_that_cannot_be_loaded_ends_it_with_its_sentence_before_anything_starts(
+    folder: Path, ports: list[int], app: str, sentence: str
 ) -> None:
-    result = Shell(folder).forebay("up", app, *arguments[1:])
+    result = Shell(folder).forebay("up", app, "greetings", "--broker-port", str(ports[0]), FOREBAY_SLOT="3")
     assert result.returncode == 2
-    assert sentence in result.stderr
-    assert result.stderr.count("\n") == 1
+    warning, told = result.stderr.splitlines()
+    assert sentence in told
+    assert warning == "forebay: warning: FOREBAY_SLOT is no setting and is ignored; is FOREBAY_SLOTS meant?"
+    assert result.stdout == "forebay               | stopped\n"
+    assert not (folder / ".forebay").exists()
 
 
 def test_a_port_that_is_taken_ends_it_with_a_sentence(folder: Path, arguments: list[str], ports: list[int]) -> None:

@@ -7,11 +7,13 @@ import re
 
 import httpx
 
+from forebay import topics
 from forebay.kafka import Admin
 from forebay_schemas import topics as topic_names
 from tests.support.ports import free_ports
 from tests.support.services import APP, Site
 from tests.support.waiting import until
+from tests.support.wire import put, read_all
 
 
 async def test_health_and_metrics_of_a_processor_whose_topic_is_deleted(site: Site) -> None:
@@ -45,6 +47,31 @@ async def test_health_and_metrics_of_a_processor_whose_topic_is_deleted(site: Si
     assert processor.process.poll() is None
 
 
+async def test_topics_that_cannot_be_created_again_are_told(site: Site) -> None:
+    """The cluster has one node, and is asked for three copies."""
+    await topics.ensure(site.settings, topics.of_processor(site.settings, APP))
+    [port] = free_ports(1)
+    flags = ("--admin-port", str(port))
+    processor = await asyncio.to_thread(lambda: site.processor(APP, *flags, FOREBAY_REPLICATION_FACTOR="3"))
+    dead, last = topic_names.dead(site.namespace, APP), topic_names.retries(site.namespace, APP, "5m")
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10) as admin:
+        await until(lambda: _is_ready(admin), 20, "it is ready")
+        async with Admin.connect(site.settings) as kafka:
+            await kafka.delete(dead)
+        await put(site.settings, topic_names.jobs(site.namespace, APP, "bulk"), b"noise", key=b"noise")
+        gone = "the topics of dead letters are gone, and cannot be created again: "
+        await until(lambda: _reason(admin, gone), 30, "readiness tells of the dead letter that waits")
+        async with Admin.connect(site.settings) as kafka:
+            await kafka.delete(last)
+        await until(lambda: _reason(admin, "the topics of retries, dead letters are gone, "), 30, "and of the retries")
+        assert processor.output.count("cannot be created again") == 1
+
+        await topics.ensure(site.settings, topics.of_processor(site.settings, APP))
+        await until(lambda: _is_ready(admin), 30, "somebody else has created them")
+        assert len(await until(lambda: read_all(site.settings, dead), 20, "the dead letter is kept")) == 1
+    assert "the topics of dead letters are there again" in processor.output
+
+
 async def test_a_port_that_is_taken_is_one_sentence(site: Site) -> None:
     gateway = await asyncio.to_thread(site.gateway)
     refused = site.start_processor("latecomer", "--admin-port", str(gateway.admin_port))
@@ -57,6 +84,11 @@ async def test_a_port_that_is_taken_is_one_sentence(site: Site) -> None:
 async def _is_ready(admin: httpx.AsyncClient) -> bool:
     response = await admin.get("/health/ready")
     return response.status_code == 200 and response.json() == {"status": "ready"}
+
+
+async def _reason(admin: httpx.AsyncClient, part: str) -> bool:
+    response = await admin.get("/health/ready")
+    return response.status_code == 503 and part in response.json()["reason"]
 
 
 async def _metric(admin: httpx.AsyncClient, name: str) -> float | None:

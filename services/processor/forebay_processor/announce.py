@@ -111,7 +111,7 @@ class Announcer:
         async with asyncio.timeout(ANNOUNCE_BOUND):
             await self._catch_up()
             while records := self._records(kept_record, self._complain):
-                log.warning("catalog: announces %s again", ", ".join(records))
+                log.warning("catalog: announces %s again", ", ".join(records), extra={"over": True})
                 await self._produce(records)
 
     def _records(self, work_out: WorkOut, on_refusal: OnRefusal | None = None) -> dict[str, OperationMessage]:

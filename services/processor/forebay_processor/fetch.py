@@ -111,6 +111,7 @@ class Fetcher:
         self._has_room = True
         self._accepting = True
         self._joined = asyncio.Event()
+        self._said_to_read = 0
         self._reading = Trouble(f"{name}: reading")
         self._committing = Trouble(f"{name}: committing")
         self._stopping: asyncio.Task[None] | None = None
@@ -233,7 +234,8 @@ class Fetcher:
         """Begin with the partitions that are ours now."""
         self.leases.assign(partitions)
         self._paused = frozenset()
-        if partitions:
+        if partitions and len(partitions) != self._said_to_read:
+            self._said_to_read = len(partitions)
             log.log(self._intake.log_level, "%s: reads %d partitions", self.name, len(partitions))
         self._joined.set()
 

@@ -16,9 +16,8 @@ from pathlib import Path
 from opentelemetry import trace
 
 from forebay import topics, tracing
-from forebay.app import Forebay, load_app
+from forebay.app import load_app
 from forebay.catalog import Catalog
-from forebay.errors import BrokerError
 from forebay.kafka import Link, Producer
 from forebay.lifecycle import notify, running, stop_on_signals
 from forebay.settings import TIERS, Settings
@@ -33,12 +32,12 @@ from forebay_processor.member import KnownPartitions, queue_members, retries_mem
 from forebay_processor.metrics import Metrics
 from forebay_processor.pauses import Pauses
 from forebay_processor.processor import Processor
+from forebay_processor.restore import AppTopics
 from forebay_processor.run.handlers import Handlers
 from forebay_processor.run.resolve import Resolver
 from forebay_processor.schedule import Scheduler, reserves
 from forebay_processor.settle import Settler
 from forebay_processor.spans import Spans
-from forebay_processor.trouble import Trouble
 
 log = logging.getLogger(__name__)
 
@@ -48,8 +47,6 @@ BACKLOG_BYTES = 64 * 1024 * 1024
 """Bytes of payload that wait in memory, of all tiers together."""
 PAUSE_SHARE = 0.5
 """Share of the session timeout for which the process may stand still before it asks whether its jobs are still its."""
-LOOK_FOR_TOPICS = 1.0
-"""Seconds between two looks at whether a topic is gone."""
 FLUSH_AT_LEAST = 1.0
 """Seconds that the last replies have to be acknowledged, also where the handlers took the whole of the drain."""
 
@@ -145,8 +142,9 @@ async def serve(
             pauses.watch(name, member.confirmed)
         stack.push_async_callback(_stop, fetchers)
         await asyncio.gather(*(fetcher.start() for fetcher in fetchers))
+        app_topics = AppTopics(settings, app.name, fetchers, dead_letters)
         if admin_port is not None:
-            not_ready = partial(_not_ready, stop, catalog, processor, fetchers)
+            not_ready = partial(_not_ready, stop, catalog, processor, app_topics, fetchers)
             stack.enter_context(serving_admin(settings.admin_host, admin_port, metrics.registry, not_ready))
         ready = f"{processor_id} runs {', '.join(app.operations)} in {settings.slots} slots"
         background = [
@@ -155,7 +153,7 @@ async def serve(
             processor.keep_deadlines(),
             mover.run(),
             _announce(announcer, fetchers, ready),
-            _restore_topics(settings, app, fetchers, dead_letters),
+            app_topics.keep(),
         ]
         async with running(*background):
             await stop.wait()
@@ -172,15 +170,16 @@ async def serve(
         raise fatal.error
 
 
-def _not_ready(stop: asyncio.Event, catalog: Catalog, processor: Processor, fetchers: list[Fetcher]) -> str | None:
+def _not_ready(
+    stop: asyncio.Event, catalog: Catalog, processor: Processor, app_topics: AppTopics, fetchers: list[Fetcher]
+) -> str | None:
     """Say what keeps the processor from reading or running what it should; None while nothing does."""
     if stop.is_set():
         return "the processor is stopping"
     troubles = [f"{fetcher.name}: {fetcher.trouble}" for fetcher in fetchers if fetcher.trouble]
     if catalog.trouble is not None:
         troubles.append(f"catalog: {catalog.trouble}")
-    if processor.trouble is not None:
-        troubles.append(processor.trouble)
+    troubles += [part.trouble for part in (processor, app_topics) if part.trouble is not None]
     return "; ".join(troubles) or None
 
 
@@ -196,23 +195,6 @@ async def _announce(announcer: Announcer, fetchers: list[Fetcher], sentence: str
     log.info(sentence)
     notify(READY="1", STATUS=sentence)
     await announcer.keep()
-
-
-async def _restore_topics(settings: Settings, app: Forebay, fetchers: list[Fetcher], dead_letters: DeadLetters) -> None:
-    """Create again the topics of the app that somebody has deleted, until cancelled; run it as a task."""
-    restoring = Trouble("creating topics that are gone")
-    while True:
-        await asyncio.sleep(LOOK_FOR_TOPICS)
-        gone = [fetcher.name for fetcher in fetchers if fetcher.topic_is_gone]
-        if dead_letters.topic_is_gone:
-            gone.append("dead letters")
-        if gone:
-            log.warning("the topics of %s are gone, and are created again", ", ".join(gone))
-            try:
-                await topics.ensure(settings, topics.of_processor(settings, app.name))
-                restoring.note(None)
-            except BrokerError as error:
-                restoring.note(error)
 
 
 async def _stop(fetchers: list[Fetcher]) -> None:

@@ -24,7 +24,7 @@ class Trouble:
     def note(self, error: Exception | None) -> None:
         """Take note of how it went this time; None: well."""
         if error is not None and self.text is None:
-            log.warning("%s: %s; it is tried again", self._what, error)
+            log.warning("%s: %s; it is tried again", self._what, error, extra={"about": self._what})
         elif error is None and self.text is not None:
-            log.info("%s: it works again", self._what)
+            log.info("%s: it works again", self._what, extra={"about": self._what})
         self.text = None if error is None else str(error)

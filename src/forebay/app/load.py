@@ -31,6 +31,10 @@ def load_app(reference: str, app_dir: Path | None = None) -> Forebay:
     if not all(part.isidentifier() for part in module_name.split(".")):
         raise AppError(f"app '{reference}': '{module_name}' is not the name of a module; it takes module:attribute")
     directory = str((app_dir or Path.cwd()).resolve())
+    if own := _with_pythons_name(module_name, directory):
+        raise AppError(
+            f"app '{reference}': {own} has the name of a module of Python's own, which others import; rename it"
+        )
     if directory not in sys.path:
         sys.path.insert(0, directory)
     try:
@@ -45,6 +49,14 @@ def load_app(reference: str, app_dir: Path | None = None) -> Forebay:
     if not app.operations:
         raise AppError(f"app '{reference}' declares no operations")
     return app
+
+
+def _with_pythons_name(module_name: str, directory: str) -> Path | None:
+    """Return the file or folder of a module whose name a module of Python's own has; None where there is none."""
+    name = module_name.partition(".")[0]
+    if name not in sys.stdlib_module_names:
+        return None
+    return next((path for path in (Path(directory, f"{name}.py"), Path(directory, name)) if path.exists()), None)
 
 
 def _why(error: BaseException, module_name: str, directory: str) -> str:

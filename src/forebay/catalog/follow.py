@@ -183,7 +183,9 @@ class Catalog:
 
     def _begin_again(self) -> None:
         """Read a topic that was created again from its beginning; what is known is kept for a while."""
-        log.warning("catalog: %s is not what was read: it is read from its beginning", self._topic)
+        log.warning(
+            "catalog: %s is not what was read: it is read from its beginning", self._topic, extra={"over": True}
+        )
         self.ledger = Ledger()
         self._next_offset = 0
         self._stale = set(self._entries)

@@ -253,7 +253,9 @@ class Reader:
                 if topic.id is not None:
                     self._names[topic.id] = name
                 if known is not None:
-                    log.warning("%s was deleted and created again; it is read from its beginning", name)
+                    log.warning(
+                        "%s was deleted and created again; it is read from its beginning", name, extra={"over": True}
+                    )
                     self._names.pop(known, None)
                     self._reset([partition for partition in self._positions.known if partition[0] == name])
                     self._requests.give_up_all()
