@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from forebay_cli.main import main
+from forebay_cli.entry import main
 
 main()

@@ -282,3 +282,21 @@ def test_what_the_locale_has_no_character_for_is_written_as_an_escape(shell: She
     result = shell.forebay("operations", "--app", "mine", PYTHONIOENCODING="ascii")
     assert (result.returncode, result.stderr) == (0, "")
     assert "Greet \\u2192 reply." in result.stdout
+
+
+def test_ctrl_c_during_the_imports_is_no_traceback(shell: Shell) -> None:
+    code = """
+import sys
+from importlib.abc import MetaPathFinder
+
+class Interrupt(MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "forebay_cli.main":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupt())
+from forebay_cli.entry import main
+main()
+"""
+    result = shell.python("-c", code)
+    assert (result.returncode, result.stderr) == (130, "")
