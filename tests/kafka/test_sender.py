@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from forebay.errors import AuthorizationFailed, BrokerError, BrokerUnavailable, DeliveryExpired, RecordRefused
-from forebay.kafka import Producer
+from forebay.kafka import Producer, outboxes
 from forebay.kafka.link import Link
 from forebay.kafka.wire import codes
 from forebay.kafka.wire.metadata import NO_LEADER, Topic
@@ -152,7 +152,9 @@ async def test_only_what_has_expired_is_given_up_while_its_partition_has_no_lead
     await producing.producer.stop()
 
 
-async def test_what_would_expire_makes_way_while_its_partition_has_no_leader_and_not_otherwise() -> None:
+async def test_what_would_expire_makes_way_once_its_partition_has_had_no_leader_for_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     link = ScriptedLink(codes.NONE)
     producing = Producing(link)
     await producing.producer.start()
@@ -161,6 +163,9 @@ async def test_what_would_expire_makes_way_while_its_partition_has_no_leader_and
     producing.producer.make_way("things", 0)
     assert producing.told == {}
     link.node = NO_LEADER
+    producing.producer.make_way("things", 0)
+    assert producing.told == {}, "it may have one again in a moment"
+    monkeypatch.setattr(outboxes, "MAKE_WAY_AFTER", 0.0)
     producing.producer.make_way("things", 0)
     assert list(producing.told) == [0]
     assert isinstance(producing.told[0], DeliveryExpired)
@@ -172,7 +177,10 @@ async def test_what_would_expire_makes_way_while_its_partition_has_no_leader_and
 
 
 @pytest.mark.parametrize("code", [codes.NONE, codes.NOT_ENOUGH_REPLICAS])
-async def test_what_waits_for_a_partition_that_takes_nothing_does_not_keep_others_out(code: int) -> None:
+async def test_what_waits_for_a_partition_that_takes_nothing_does_not_keep_others_out(
+    code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outboxes, "MAKE_WAY_AFTER", 0.0)
     link = ScriptedLink(*[code] * 100)
     if code == codes.NONE:
         link.node = NO_LEADER

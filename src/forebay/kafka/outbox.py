@@ -46,9 +46,10 @@ class Outbox:
         one_by_one: how many of those that wait go in a batch of their own each, since together they were too large.
         since: when the first of those that wait was handed over, on the caller's clock.
         used: when a batch was last made of its records, on the caller's clock.
+        stuck_since: when its partition was seen to take nothing, likewise; None once it has taken something since.
     """
 
-    __slots__ = ("_last", "in_flight", "one_by_one", "partition", "since", "topic", "used", "waiting")
+    __slots__ = ("_last", "in_flight", "one_by_one", "partition", "since", "stuck_since", "topic", "used", "waiting")
 
     def __init__(self, topic: str, partition: int | None, in_flight: set[int], now: float) -> None:
         self.topic = topic
@@ -57,6 +58,7 @@ class Outbox:
         self.in_flight = in_flight
         self.one_by_one = 0
         self.since = self.used = now
+        self.stuck_since: float | None = None
         self._last = 0
 
     def take_expired(self, now: float) -> list[Outgoing]:

@@ -26,6 +26,8 @@ REQUEST_BYTES = 32 * 1024 * 1024
 """Bytes of records after which no further batch is added to a request."""
 FORGET_AFTER = 300.0
 """Seconds after which a topic is forgotten to which nothing was produced."""
+MAKE_WAY_AFTER = 10.0
+"""Seconds for which a partition may take nothing before what waits for it has to make way for others."""
 
 _LATEST = sys.float_info.max
 """An instant at which everything has expired that ever will."""
@@ -79,10 +81,15 @@ class Outboxes:
     def make_way(self, topic: str, partition: int) -> None:
         """Give up now what waits for a partition that takes nothing, where it was to be given up some time.
 
-        So is a partition that has no leader, or too few replicas; elsewhere nothing happens.
+        That is one that was without a leader, or enough replicas, when this was called `MAKE_WAY_AFTER` seconds ago or
+        earlier, and still is: a broker that starts again leads nothing at first. Elsewhere nothing happens.
         """
-        outbox = self._outboxes.get((topic, partition))
-        if outbox is not None:
+        outbox, now = self._outboxes.get((topic, partition)), time.monotonic()
+        if outbox is None:
+            return
+        if outbox.stuck_since is None and self.sender.takes_nothing((topic, partition)):
+            outbox.stuck_since = now
+        if outbox.stuck_since is not None and now - outbox.stuck_since >= MAKE_WAY_AFTER:
             self.sender.give_up((topic, partition), _LATEST)
             self._expire(outbox, _LATEST)
 
@@ -219,6 +226,8 @@ class Outboxes:
     def _ended(self, batch: Batch, error: BrokerError | None, offset: int) -> None:
         """Tell what became of a batch, and send what came meanwhile."""
         batch.outbox.in_flight.discard(batch.partition)
+        if error is None:
+            batch.outbox.stuck_since = None
         if batch.outbox.waiting:
             self._ready[batch.outbox] = None
         self._settle(batch.records, error, offset)

@@ -200,7 +200,7 @@ class Producer:
     def make_way(self, topic: str, partition: int) -> None:
         """Give up now what waits for a partition that takes nothing, where it was to be given up some time.
 
-        So is a partition that has no leader, or too few replicas; elsewhere nothing happens.
+        That is one that has been without a leader, or enough replicas, for a while; elsewhere nothing happens.
         """
         if self._outboxes is not None:
             self._outboxes.make_way(topic, partition)

@@ -296,12 +296,15 @@ class Sender:
             return None
         return TopicUnknown(f"{topic} has {count} partitions, and no partition {partition}")
 
+    def takes_nothing(self, place: Partition) -> bool:
+        """Whether a partition has no leader, or too few replicas, as was said of what is to be sent to it again."""
+        batch = self._again.get(place)
+        return self._link.leader(*place) == NO_LEADER or (batch is not None and batch.lacks_replicas)
+
     def give_up(self, place: Partition, now: float) -> None:
         """Give up the batch that is to be sent again to a partition that takes nothing, if all its records expired."""
         batch = self._again.get(place)
-        if batch is None or (self._link.leader(*place) != NO_LEADER and not batch.lacks_replicas):
-            return
-        if all(record.expires <= now for record in batch.records):
+        if batch is not None and self.takes_nothing(place) and all(record.expires <= now for record in batch.records):
             self._end_in_vain(place, DeliveryExpired(*place))
 
     def _end_in_vain(self, place: Partition, error: BrokerError) -> None:
