@@ -165,7 +165,7 @@ async def test_a_reply_whose_gateway_is_gone_holds_up_nobody(client: httpx.Async
         job["reply_topic"] = topic_names.replies(pair.site.namespace, "gone")
         job["deadline"] += 60_000
         await put(pair.site.settings, topic, encode_job(job), key=job["request_id"].encode())
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(30):
         await _every_partition_answers(client)
     await until(
         lambda: "cannot be delivered, and their jobs are done with" in pair.processor.output, 15, "it is given up"

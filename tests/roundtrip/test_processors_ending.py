@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import signal
 import time
 from collections.abc import Callable
@@ -23,15 +24,36 @@ async def ask(client: httpx.AsyncClient, operation: str, tag: str, seconds: floa
     return await client.post(f"/v1/{operation}", json={"tag": tag, "seconds": seconds})
 
 
-async def offered(client: httpx.AsyncClient, rate: int, seconds: float) -> dict[str, asyncio.Task[httpx.Response]]:
-    """Ask so many times a second, whether or not there are answers; returns the requests by their tags."""
-    begun = time.monotonic()
-    tasks = {}
-    for number in range(int(rate * seconds)):
-        await asyncio.sleep(max(0.0, begun + number / rate - time.monotonic()))
-        tag = f"steady-{number}"
-        tasks[tag] = asyncio.create_task(ask(client, "on_loop", tag, 0.02))
-    return tasks
+class Load:
+    """Requests at a steady rate, whether or not there are answers, until the block is left."""
+
+    def __init__(self, client: httpx.AsyncClient, rate: int) -> None:
+        self._client, self._rate = client, rate
+        self.requests: dict[str, asyncio.Task[httpx.Response]] = {}
+
+    async def __aenter__(self) -> Load:
+        self._asking = asyncio.create_task(self._ask())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._asking.cancel()
+        await asyncio.wait([self._asking, *self.requests.values()])
+
+    async def _ask(self) -> None:
+        begun = time.monotonic()
+        for number in itertools.count():
+            await asyncio.sleep(max(0.0, begun + number / self._rate - time.monotonic()))
+            tag = f"steady-{number}"
+            self.requests[tag] = asyncio.create_task(ask(self._client, "on_loop", tag, 0.02))
+
+    async def goes_on(self, requests: int) -> None:
+        """Wait until so many more were made."""
+        wanted = len(self.requests) + requests
+        await until(lambda: len(self.requests) >= wanted, 60, f"{requests} more requests are made")
+
+    async def responses(self) -> dict[str, httpx.Response]:
+        """All responses, by their tags."""
+        return dict(zip(self.requests, await asyncio.gather(*self.requests.values()), strict=True))
 
 
 def _share_of(processor: Processor, site: Site) -> int:
@@ -43,20 +65,19 @@ async def test_killing_a_processor_under_load_loses_nothing(site: Site) -> None:
     gateway, _ = site.pair()
     victim = await asyncio.to_thread(site.processor)
     async with httpx.AsyncClient(base_url=gateway.url, timeout=60, limits=NO_LIMITS) as client:
-        load = asyncio.create_task(offered(client, 200, 8))
-        await until(lambda: _share_of(victim, site) >= 200, 10, "both are at work")
-        victim.kill()
-        requests = await load
-        responses = dict(zip(requests, await asyncio.gather(*requests.values()), strict=True))
+        async with Load(client, 200) as load:
+            await until(lambda: _share_of(victim, site) >= 200, 60, "both are at work")
+            victim.kill()
+            await load.goes_on(1000)
+        responses = await load.responses()
 
-    assert len(responses) == 1600
     assert {response.status_code for response in responses.values()} == {200}
     assert all(response.json()["tag"] == tag for tag, response in responses.items()), "each gets its own answer"
     times = site.times_run("on_loop")
     assert set(times) == set(responses)
     assert set(times.values()) <= {1, 2}
     twice = sum(count == 2 for count in times.values())
-    assert twice < 200, "only what was fetched and not yet committed may run again"
+    assert twice < len(times) / 4, "only what was fetched and not yet committed may run again"
     print(f"{twice} of {len(times)} ran twice")  # noqa: T201 - for whoever asks pytest to show it
 
 
@@ -77,23 +98,23 @@ async def test_a_processor_that_is_asked_to_end_under_load_fails_nothing(site: S
     gateway, _ = site.pair()
     leaving = await asyncio.to_thread(site.processor)
     async with httpx.AsyncClient(base_url=gateway.url, timeout=60, limits=NO_LIMITS) as client:
-        load = asyncio.create_task(offered(client, 200, 4))
-        await until(lambda: _share_of(leaving, site) >= 100, 10, "both are at work")
-        leaving.terminate()
-        assert await asyncio.to_thread(leaving.exit_code, 10) == 0
-        requests = await load
-        responses = await asyncio.gather(*requests.values())
-    assert {response.status_code for response in responses} == {200}
+        async with Load(client, 200) as load:
+            await until(lambda: _share_of(leaving, site) >= 100, 60, "both are at work")
+            leaving.terminate()
+            assert await asyncio.to_thread(leaving.exit_code, 30) == 0
+            await load.goes_on(200)
+        responses = await load.responses()
+    assert {response.status_code for response in responses.values()} == {200}
     times = site.times_run("on_loop")
-    assert set(times) == set(requests)
+    assert set(times) == set(responses)
     assert set(times.values()) == {1}, "what was begun was finished and committed, the rest handed over"
 
 
 async def test_a_long_job_at_the_end_keeps_nobody_waiting_but_who_shares_its_partition(site: Site) -> None:
     gateway, leaving = site.pair()
-    async with httpx.AsyncClient(base_url=gateway.url, timeout=60) as client:
-        held = asyncio.create_task(ask(client, "long_on_loop", "held", 10))
-        await until(lambda: site.times_run("long_on_loop")["held"], 10, "the long job is running")
+    async with httpx.AsyncClient(base_url=gateway.url, timeout=120) as client:
+        held = asyncio.create_task(ask(client, "long_on_loop", "held", 100))
+        await until(lambda: site.times_run("long_on_loop")["held"], 20, "the long job is running")
         other = await asyncio.to_thread(site.processor)
         leaving.terminate()
         await asyncio.to_thread(leaving.wait_for, "is stopping")
@@ -103,8 +124,9 @@ async def test_a_long_job_at_the_end_keeps_nobody_waiting_but_who_shares_its_par
             same_tier.append(asyncio.create_task(ask(client, "quick_in_bulk", f"bulk-{number}")))
             await asyncio.sleep(0.02)
         responses = await asyncio.gather(*urgent)
-        await until(lambda: sum(task.done() for task in same_tier) >= 22, 9, "all but its own partition goes on")
+        await until(lambda: sum(task.done() for task in same_tier) >= 22, 30, "all but its own partition goes on")
         assert not held.done()
+        site.let_end("held")
         assert (await held).json() == {"tag": "held", "pid": leaving.pid}
         responses += await asyncio.gather(*same_tier)
         assert await asyncio.to_thread(leaving.exit_code, 10) == 0
@@ -153,15 +175,16 @@ async def test_nothing_is_committed_past_a_job_that_is_not_done(site: Site) -> N
     async with httpx.AsyncClient(base_url=gateway.url, timeout=60, limits=NO_LIMITS) as client:
         before = await ask(client, "quick_in_bulk", "before")
         assert before.status_code == 200
-        await until(lambda: _committed_to(site, 1), 5, "what is done is committed")
-        held = asyncio.create_task(ask(client, "long_on_loop", "held", 4))
-        await until(lambda: site.times_run("long_on_loop")["held"], 10, "the long job is running")
+        await until(lambda: _committed_to(site, 1), 20, "what is done is committed")
+        held = asyncio.create_task(ask(client, "long_on_loop", "held", 100))
+        await until(lambda: site.times_run("long_on_loop")["held"], 20, "the long job is running")
         quick = await asyncio.gather(*(ask(client, "quick_in_bulk", f"after-{n}") for n in range(50)))
         assert {response.status_code for response in quick} == {200}, "others of the partition go on meanwhile"
         assert await committed(site.settings, APP, "bulk") == {0: 1}
         assert not site.runs("long_on_loop", "end")
 
         victim.kill()
+        site.let_end("held")
         heir = await asyncio.to_thread(site.processor, FOREBAY_PARTITIONS="1")
         response = await held
         assert response.json() == {"tag": "held", "pid": heir.pid}, "it was run again"

@@ -33,6 +33,11 @@ def note(event: str, operation: str, tag: str, job: Job) -> None:
         os.close(descriptor)
 
 
+def may_end(tag: str) -> bool:
+    """Whether the test lets the long job of a tag end before its time."""
+    return os.path.exists(f"{os.environ['ROUNDTRIP_RUNS']}.{tag}")  # noqa: PTH110 - a Path costs more than the question
+
+
 class Colour(enum.Enum):
     """An enum."""
 
@@ -208,8 +213,13 @@ def brief_in_process(request: Task, job: Job) -> Done:
 
 @app.operation(tier="bulk", deadline=300.0)
 async def long_on_loop(request: Task, job: Job) -> Done:
-    """Wait on the loop for long."""
-    return await _wait("long_on_loop", request, job)
+    """Wait on the loop for long, at most until the test lets it end."""
+    note("begin", "long_on_loop", request.tag, job)
+    until = time.monotonic() + request.seconds
+    while time.monotonic() < until and not may_end(request.tag):  # noqa: ASYNC110 - the test is another process
+        await asyncio.sleep(0.05)
+    note("end", "long_on_loop", request.tag, job)
+    return Done(request.tag, os.getpid())
 
 
 @app.operation(tier="bulk", deadline=300.0)
