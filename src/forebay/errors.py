@@ -138,8 +138,8 @@ class MessageTooLarge(BrokerError):
         max_size: bytes that a record may have in all; None where a topic's own setting is lower than Forebay's.
     """
 
-    def __init__(self, size: int, max_size: int | None) -> None:
-        limit = "its topic takes (max.message.bytes)" if max_size is None else f"the {max_size} that the topics take"
+    def __init__(self, size: int, max_size: int | None, topic: str = "its topic") -> None:
+        limit = f"{topic} takes (max.message.bytes)" if max_size is None else f"the {max_size} that the topics take"
         super().__init__(f"a message of {size} bytes is larger than {limit}")
         self.size = size
         self.max_size = max_size

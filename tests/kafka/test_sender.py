@@ -119,6 +119,11 @@ async def test_what_a_setting_of_its_topic_forbids_is_told_by_name(code: int) ->
     assert (next_one, identities) == (None, 1)
 
 
+async def test_a_record_that_is_larger_than_its_topic_takes_is_told_with_the_topic() -> None:
+    (found,), _ = await told(codes.MESSAGE_TOO_LARGE)
+    assert str(found) == "a message of 1 bytes is larger than topic things takes (max.message.bytes)"
+
+
 class Producing:
     """A producer, and what it has told of its records, by their numbers."""
 

@@ -316,7 +316,7 @@ class Sender:
 def _error(batch: Batch, code: int) -> BrokerError:
     topic = batch.outbox.topic
     if code == codes.MESSAGE_TOO_LARGE:
-        return MessageTooLarge(len(batch.records[0].value or b""), None)
+        return MessageTooLarge(len(batch.records[0].value or b""), None, f"topic {topic}")
     if code == codes.TOPIC_AUTHORIZATION_FAILED:
         return AuthorizationFailed("topic", topic, "Write")
     if code == codes.INVALID_TOPIC:
