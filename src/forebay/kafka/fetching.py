@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from forebay.kafka.link import REQUEST_BOUND, Link
 from forebay.kafka.records import Partition
@@ -54,13 +54,14 @@ class FetchRequests:
         self._link = link
         self._lane = link.new_lane("fetch")
         self._name = name
+        self._about = {"about": name}
         self._ids = ids
         self._partition_bytes = partition_bytes
         self._on_answers = on_answers
         self._on_end = on_end
         self._loop = asyncio.get_running_loop()
         self._under_way: dict[int, tuple[asyncio.Task[None], dict[Partition, int]]] = {}
-        self._failing: set[int] = set()
+        self._failing: dict[int, set[Partition]] = {}
 
     async def stop(self) -> None:
         """Cancel what is under way, and close the connections."""
@@ -89,6 +90,19 @@ class FetchRequests:
             ]
         )
 
+    def forget_failures_except(self, partitions: Collection[Partition]) -> None:
+        """Tell nothing more of failures, but those of these partitions: the others are not read here any more."""
+        if self._failing and not self._end_failures(lambda partition: partition not in partitions):
+            log.info("%s: what could not be read is not read here any more", self._name, extra=self._about)
+
+    def _end_failures(self, is_over: Callable[[Partition], bool]) -> bool:
+        """End the failures of partitions, whichever broker was asked for them; return whether others are left."""
+        for leader, partitions in list(self._failing.items()):
+            partitions.difference_update([partition for partition in partitions if is_over(partition)])
+            if not partitions:
+                del self._failing[leader]
+        return bool(self._failing)
+
     def _give_up(self, leaders: Iterable[int]) -> None:
         for leader in leaders:
             if leader != NO_LEADER:
@@ -111,14 +125,13 @@ class FetchRequests:
             elif code:
                 raise Unreachable(codes.name_of(code))
             self._on_answers(answers, wanted)
-            if leader in self._failing:
-                log.info("%s: read again from broker %d", self._name, leader)
-                self._failing -= {leader, NO_LEADER}
+            if self._failing and not code and not self._end_failures(wanted.__contains__):
+                log.info("%s: read again from broker %d", self._name, leader, extra=self._about)
         except Unreachable as error:
             self._on_end()
             if leader not in self._failing:
-                log.warning("%s cannot be read, and is tried again: %s", self._name, error)
-                self._failing.add(leader)
+                log.warning("%s cannot be read, and is tried again: %s", self._name, error, extra=self._about)
+            self._failing.setdefault(leader, set()).update(wanted)
             self._link.request_refresh()
             await asyncio.sleep(BACK_OFF)
         finally:

@@ -41,6 +41,11 @@ _LEADER_CHANGES = (
 )
 
 
+def _about(partition: Partition) -> dict[str, str]:
+    """Mark a line of the log as one about this partition: the last line about each tells how it is."""
+    return {"about": "{}/{}".format(*partition)}
+
+
 class Reader:
     """Reads partitions of some topics, each from where it is told to.
 
@@ -114,6 +119,7 @@ class Reader:
         self._link.stop_listening(self._on_metadata)
         for topic in self.topics:
             self._link.unwatch(topic)
+        self._forget_failures_except(())
         self._answer.set()
         await self._requests.stop()
 
@@ -146,7 +152,7 @@ class Reader:
         self._paused = frozenset()
         self._fetched.clear()
         self._not_before.clear()
-        self._trouble.clear()
+        self._forget_failures_except(positions)
         self._answer.set()
 
     def pause(self, partitions: Iterable[Partition]) -> None:
@@ -222,13 +228,19 @@ class Reader:
 
     def _cannot_read(self, partition: Partition, reason: str) -> None:
         if self._trouble.get(partition) != reason:
-            log.error("%s; it is tried again, and the other partitions are read on", reason)
+            log.error("%s; it is tried again, and the other partitions are read on", reason, extra=_about(partition))
             self._trouble[partition] = reason
         self._wait_before_asking(partition, UNREADABLE_BACK_OFF)
 
     def _can_read(self, partition: Partition) -> None:
         if self._trouble and self._trouble.pop(partition, None) is not None:
-            log.info("%s/%d is read again", *partition)
+            log.info("%s/%d is read again", *partition, extra=_about(partition))
+
+    def _forget_failures_except(self, partitions: Collection[Partition]) -> None:
+        self._requests.forget_failures_except(partitions)
+        for partition in [partition for partition in self._trouble if partition not in partitions]:
+            del self._trouble[partition]
+            log.info("%s/%d is not read here any more", *partition, extra=_about(partition))
 
     def _wait_before_asking(self, partition: Partition, seconds: float) -> None:
         self._not_before[partition] = time.monotonic() + seconds
@@ -240,7 +252,6 @@ class Reader:
         """Read partitions from their beginning, since what was to be read next is gone."""
         for partition in partitions:
             self._fetched.pop(partition, None)
-            self._trouble.pop(partition, None)
         self._positions.reset(partitions)
 
     def _on_metadata(self) -> None:
