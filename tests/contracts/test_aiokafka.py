@@ -169,7 +169,11 @@ async def test_a_membership_finds_what_it_looks_for_in_the_coordinator() -> None
     assert asyncio.iscoroutinefunction(GroupCoordinator.ensure_coordinator_known)
     assert list(inspect.signature(GroupCoordinator._do_commit_offsets).parameters) == ["self", "assignment", "offsets"]
     assert list(inspect.signature(GroupCoordinator.fetch_committed_offsets).parameters) == ["self", "partitions"]
+    assert list(inspect.signature(GroupCoordinator._do_heartbeat).parameters) == ["self"]
+    assert list(inspect.signature(GroupCoordinator.request_rejoin).parameters) == ["self"]
     source = inspect.getsource(GroupCoordinator)
+    for call in ("self.request_rejoin()", "await self._do_heartbeat()", "self._rejoin_needed_fut.done()"):
+        assert call in source
     for name in ("_coordination_task", "_heartbeat_task", "_commit_refresh_task"):
         assert f"self.{name} = " in source
     subscription = SubscriptionState()

@@ -49,7 +49,18 @@ class Settling:
         self.producer, self.fatal = HeldProducer(), Fatal(asyncio.Event())
         metrics = Metrics(APP)
         self.dead = DeadLetters(NAMESPACE, APP, self.producer, metrics)
-        self.settler = Settler(NAMESPACE, APP, self.producer, self.dead, "me", self.fatal, metrics, lambda: NOW)
+        self.known: set[tuple[str, str]] = set()
+        self.settler = Settler(
+            NAMESPACE,
+            APP,
+            self.producer,
+            self.dead,
+            "me",
+            self.fatal,
+            metrics,
+            lambda: NOW,
+            lambda *of: of in self.known,
+        )
         self.spans = Spans(TracerProvider(), NAMESPACE, APP)
         self.lease = Ended().lease()
 
@@ -252,6 +263,24 @@ async def test_a_job_that_has_long_looked_for_a_processor_looks_less_often(count
     assert sent.topic == topic_names.retries(NAMESPACE, APP, delay)
     due = int(NOW * 1000) + topic_names.RETRY_DELAYS_MS[delay]
     assert header(a_record(headers=sent.headers), "fb-not-before") == str(due)
+
+
+@pytest.mark.parametrize(
+    ("count", "queue", "left", "wait"),
+    [(0, "bulk", 10_000, 0), (0, "bulk", 150, 0), (1, "bulk", 10_000, 200), (0, "standard", 10_000, 200)],
+)
+async def test_a_job_is_due_at_once_where_another_processor_is_known_to_run_it(
+    count: int, queue: str, left: int, wait: int
+) -> None:
+    """And if that was wrong, it waits the next time."""
+    settling = Settling()
+    settling.known.add((topic_names.jobs(NAMESPACE, APP, queue), "unheard-of"))
+    record, job = a_fetched(left, **({"fb_handed_on": b"%d" % count} if count else {}))
+    await settling.settler.hand_on(record, settling.lease, job)
+    [sent] = settling.producer.sent
+    assert sent.topic == RETRIES
+    assert header(a_record(headers=sent.headers), "fb-not-before") == str(int(NOW * 1000) + wait)
+    assert header(a_record(headers=sent.headers), "fb-handed-on") == str(count + 1)
 
 
 @pytest.mark.parametrize("count", [400, 2**31 - 1])

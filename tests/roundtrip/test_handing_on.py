@@ -52,30 +52,32 @@ async def records_of(site: Site, topic: str, request_id: str, partitions: int = 
 )
 async def test_a_job_that_nobody_knows_is_handed_on_until_its_deadline(pair: Pair, changes: dict[str, Any]) -> None:
     site, gateway = pair.site, pair.gateway
-    job = a_job_of(site, gateway, seconds=1.5, **changes)
+    job = a_job_of(site, gateway, seconds=3.0, **changes)
     name, value = job["request_id"], encode_job(job)
     queue, retries = topic_names.jobs(site.namespace, APP, JOBS), topic_names.retries(site.namespace, APP, "200ms")
     offset = await put(site.settings, queue, value, key=name.encode(), headers=[("mine", b"kept")])
 
-    reply = await reply_to(site, gateway, name, 10)
+    reply = await reply_to(site, gateway, name, 20)
     assert reply["outcome"] == "FAILED"
     assert reply["problem"] is not None
     assert reply["problem"]["type"] == "no-processor"
-    assert reply["finished"] // 1000 < job["deadline"], "while there is still somebody to tell"
     assert reply["attempt"] == 0
 
     passed_on = sorted(await records_of(site, retries, name), key=lambda record: record.timestamp)
-    assert 2 <= len(passed_on) <= 7
-    for count, record in enumerate(passed_on, 1):
+    returned = sorted(await records_of(site, queue, name, 12), key=lambda record: record.timestamp)[1:]
+    assert 2 <= len(passed_on) == len(returned) <= 15
+    for count, (record, back) in enumerate(zip(passed_on, returned, strict=True), 1):
         assert record.value == value, "the same bytes"
         assert len(dict(record.headers)) == len(record.headers), "headers are replaced, never appended"
         assert header(record, "fb-handed-on") == str(count)
         assert header(record, "fb-origin") == f"{queue}/0/{offset}"
         assert header(record, "mine") == "kept"
         assert header(record, "fb-attempt") is None, "no attempt is spent"
-        assert 150 <= int(header(record, "fb-not-before") or 0) - record.timestamp <= 200
+        due = int(header(record, "fb-not-before") or 0)
+        assert due - record.timestamp <= 200
+        assert due <= back.timestamp, "it waits for its time"
+        assert due <= job["deadline"] - 100, "while there is still somebody to tell"
     assert not await records_of(site, topic_names.dead(site.namespace, APP), name, 1)
-    assert len(await records_of(site, queue, name, 12)) == len(passed_on) + 1
 
 
 @pytest.mark.parametrize("delay", topic_names.RETRY_DELAYS_MS)
@@ -93,7 +95,7 @@ async def test_a_job_in_a_retry_topic_runs_when_it_is_due(pair: Pair, delay: str
         key = job["request_id"].encode()
         await put(site.settings, topic, encode_job(job), key=key, headers=history, timestamp_ms=produced)
     for job in (said, silent):
-        reply = await reply_to(site, gateway, job["request_id"], 10)
+        reply = await reply_to(site, gateway, job["request_id"], 20)
         assert reply["outcome"] == "COMPLETED"
         assert reply["payload"] == b"cba"
         assert reply["enqueued"] // 1000 >= due, "never early"
@@ -107,7 +109,7 @@ async def test_jobs_that_are_due_together_come_back_in_their_order(pair: Pair) -
     for job in jobs:
         said = [("fb-not-before", str(due).encode())]
         await put(site.settings, topic, encode_job(job), key=job["request_id"].encode(), headers=said)
-    replies = [await reply_to(site, gateway, job["request_id"], 10) for job in jobs]
+    replies = [await reply_to(site, gateway, job["request_id"], 20) for job in jobs]
     assert {reply["outcome"] for reply in replies} == {"COMPLETED"}
     assert all(reply["enqueued"] // 1000 >= due for reply in replies)
     by_time = sorted(replies, key=lambda reply: reply["enqueued"])
@@ -117,7 +119,7 @@ async def test_jobs_that_are_due_together_come_back_in_their_order(pair: Pair) -
 async def test_a_job_that_is_due_later_than_its_topic_can_say_waits_in_another(pair: Pair) -> None:
     site, gateway = pair.site, pair.gateway
     job = a_job_of(site, gateway)
-    name, due = job["request_id"], time.time_ns() // 1_000_000 + 1700
+    name, due = job["request_id"], time.time_ns() // 1_000_000 + 4000
     said = [("fb-not-before", str(due).encode())]
     await put(
         site.settings,
@@ -126,10 +128,10 @@ async def test_a_job_that_is_due_later_than_its_topic_can_say_waits_in_another(p
         key=name.encode(),
         headers=said,
     )
-    reply = await reply_to(site, gateway, name, 10)
+    reply = await reply_to(site, gateway, name, 20)
     assert reply["outcome"] == "COMPLETED"
     assert reply["enqueued"] // 1000 >= due
-    assert len(await records_of(site, topic_names.retries(site.namespace, APP, "1s"), name)) == 1
+    assert await records_of(site, topic_names.retries(site.namespace, APP, "1s"), name)
 
 
 @pytest.mark.parametrize(
@@ -202,8 +204,8 @@ async def test_what_waits_for_its_time_survives_the_processor_that_kept_it(site:
 def test_a_rolling_upgrade_under_load_serves_its_new_operation_from_the_first_call_on(site: Site) -> None:
     """200 requests a second, a quarter of them of an operation that old processors, which still run, do not know.
 
-    On two cores the slowest of them took 0.65 to 1.0 s, the median of the rest was 0.05 s, and their slowest 0.3 s.
-    Where the machine is so busy that the rest have to wait, too, a job that is handed on waits twice as they do.
+    On two cores the slowest of them took 0.2 to 0.5 s, the median of the rest was 0.02 s, and their slowest 0.3 s. A
+    machine so busy that one of the rest takes half a second itself adds to the new ones what it adds to that one.
     """
     gateway, first_old = site.pair()
     second_old = site.processor()
@@ -221,11 +223,12 @@ def test_a_rolling_upgrade_under_load_serves_its_new_operation_from_the_first_ca
     known, new = answers["on_loop"], answers["brand_new"]
     statuses = Counter(status for status, _ in (*known, *new))
     median = statistics.median(seconds for _, seconds in known)
-    slowest = max(seconds for _, seconds in new)
-    print(f"{len(known)} known, median {median:.4f} s; {len(new)} new, slowest {slowest:.3f} s; {statuses}")  # noqa: T201
+    slowest_known, slowest = (max(seconds for _, seconds in calls) for calls in (known, new))
+    print(f"known: {len(known)}, median {median:.3f} s, slowest {slowest_known:.3f} s")  # noqa: T201
+    print(f"new: {len(new)}, slowest {slowest:.3f} s, {slowest - median:.3f} s above that median; {statuses}")  # noqa: T201
     assert set(statuses) == {200}, statuses
     assert len(new) > 50
-    assert slowest < 1.0 + max(median, 2 * max(seconds for _, seconds in known))
+    assert slowest < 1.0 + (median if slowest_known < 0.5 else slowest_known)
     assert second_new.process.poll() is None
     assert not asyncio.run(read_all(site.settings, topic_names.dead(site.namespace, APP))), "none is dead"
     handed_on = asyncio.run(read_all(site.settings, topic_names.retries(site.namespace, APP, "200ms"), 3))

@@ -107,7 +107,10 @@ class Gateway(Service):
 
     def serves(self, operation: str) -> bool:
         """Whether it knows an operation; asked in a way that runs nothing."""
-        return httpx.get(f"{self.url}/v1/{operation}", timeout=5).status_code == 405
+        try:
+            return httpx.get(f"{self.url}/v1/{operation}", timeout=5).status_code == 405
+        except httpx.TimeoutException:  # whoever waits for it asks again
+            return False
 
     def metric(self, name: str, **labels: str) -> float:
         """A number of ``/metrics``; 0 where it is not there yet."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 from forebay.app import Forebay
 from forebay.kafka import GroupConsumer, Link, Partition, Start
@@ -110,9 +110,16 @@ class KnownPartitions:
 
     def choose(self, queue: str, operation: str) -> int | None:
         """Return a partition whose owner knows the operation, in turn; None where all do, or nobody is known to."""
-        consumer = self._consumers.get(queue)
-        partitions = consumer.known_somewhere.get(queue, {}).get(operation) if consumer is not None else None
+        partitions = self._of(queue, operation)
         if not partitions:
             return None
         self._turn += 1
         return partitions[self._turn % len(partitions)]
+
+    def exist(self, queue: str, operation: str) -> bool:
+        """Return whether a partition has an owner who knows an operation that others do not."""
+        return bool(self._of(queue, operation))
+
+    def _of(self, queue: str, operation: str) -> Sequence[int]:
+        consumer = self._consumers.get(queue)
+        return consumer.known_somewhere.get(queue, {}).get(operation, ()) if consumer is not None else ()

@@ -114,13 +114,16 @@ async def serve(
         )
         metrics = Metrics(app.name)
         dead_letters = DeadLetters(settings.namespace, app.name, producer, metrics)
-        settler = Settler(settings.namespace, app.name, producer, dead_letters, processor_id, fatal, metrics)
+        members = queue_members(settings, app, processor_id, link)
+        known = KnownPartitions(members.values())
+        settler = Settler(
+            settings.namespace, app.name, producer, dead_letters, processor_id, fatal, metrics, is_known=known.exist
+        )
         spans = Spans(provider, settings.namespace, app.name)
         pauses = Pauses(settings.session_timeout * PAUSE_SHARE)
         processor = Processor(scheduler, handlers, settler, spans, fatal, metrics, pauses)
         reader, resolver = JobReader(settings.namespace), Resolver(app.operations, catalog)
         intakes = {tier: TierIntake(tier, reader, resolver, processor, settler) for tier in TIERS}
-        members = queue_members(settings, app, processor_id, link)
         mover = Delays(
             settings.namespace,
             app.name,
@@ -131,7 +134,7 @@ async def serve(
             fatal,
             metrics,
             pauses,
-            KnownPartitions(members.values()),
+            known,
         )
         retries = retries_member(settings, app, processor_id, link, mover.topics)
         fetchers = [

@@ -65,6 +65,7 @@ class Settler:
         fatal: takes the errors for which a lease cannot end.
         metrics: counts it.
         clock: seconds since the epoch.
+        is_known: says whether another processor of the app that reads a queue knows an operation.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Settler:
         fatal: Fatal,
         metrics: Metrics,
         clock: Callable[[], float] = time.time,
+        is_known: Callable[[str, str], bool] = lambda _queue, _operation: False,
     ) -> None:
         self._namespace = namespace
         self._hand_on_steps = [
@@ -90,6 +92,7 @@ class Settler:
         self._fatal = fatal
         self._metrics = metrics
         self._clock = clock
+        self._is_known = is_known
         self._gone: dict[str, float] = {}
 
     async def settle(self, work: Work, outcome: JobOutcome, spans: JobSpans) -> None:
@@ -134,6 +137,7 @@ class Settler:
         """Pass a job to another processor of the app, or, if its deadline comes before, tell that there is none.
 
         The same bytes go to a retry topic; the lease ends when they are there. Where that is gone, it is tried again.
+        A job that comes there for the first time is due at once where another processor is known to run its operation.
         """
         await self._capacity(record.value)
 
@@ -159,7 +163,8 @@ class Settler:
                 self._or_end(send)
 
         def send() -> None:
-            step = self._next_step(count, job["deadline"]) if count < MOST_HANDED_ON else None
+            at_once = count == 0 and self._is_known(origin.topic, job["operation"])
+            step = self._next_step(count, job["deadline"], at_once) if count < MOST_HANDED_ON else None
             if step is None:
                 refuse()
                 return
@@ -167,7 +172,7 @@ class Settler:
             changed = {
                 HANDED_ON: str(count + 1).encode(),
                 NOT_BEFORE: str(due).encode(),
-                ORIGIN: (headers.origin(record, self._queues) or headers.Origin.of(record)).text,
+                ORIGIN: origin.text,
             }
             carried = headers.replaced(record.headers, changed)
             try:
@@ -177,11 +182,17 @@ class Settler:
                 refuse()
 
         loop, count = asyncio.get_running_loop(), headers.handed_on(record)
+        origin = headers.origin(record, self._queues) or headers.Origin.of(record)
         send()
 
-    def _next_step(self, count: int, deadline: int) -> tuple[str, int] | None:
-        """Return the retry topic for a job that was handed on so often and when it is due; None if too late."""
+    def _next_step(self, count: int, deadline: int, at_once: bool) -> tuple[str, int] | None:
+        """Return the retry topic for a job that was handed on so often and when it is due; None if too late.
+
+        Nothing is gained by waiting where it is known who can run it; if that was wrong, it waits the next time.
+        """
         now = int(self._clock() * 1000)
+        if at_once and now + TIME_TO_ANSWER_MS <= deadline:
+            return self._hand_on_steps[0][1], now
         for least, topic, delay in reversed(self._hand_on_steps):
             if count >= least and now + delay + TIME_TO_ANSWER_MS <= deadline:
                 return topic, now + delay

@@ -18,6 +18,7 @@ from typing import Any, Self
 from forebay.errors import AuthorizationFailed, BrokerError, BrokerUnavailable
 from forebay.kafka.known_topics import KnownTopics
 from forebay.kafka.wire.connections import SHARED, Address, Connections, Unreachable
+from forebay.kafka.wire.heartbeats import INTERVAL, HeartbeatTurns
 from forebay.kafka.wire.metadata import NO_LEADER, Metadata, MetadataRequest, Topic, metadata_of
 from forebay.kafka.wire.security import addresses_of, connection_arguments, why_not
 from forebay.settings import Settings
@@ -46,11 +47,15 @@ class Link:
     Args:
         settings: where the cluster is.
         client: name of this client, for the broker's logs.
+
+    Attributes:
+        heartbeats: says when the memberships that share this link send theirs.
     """
 
     def __init__(self, settings: Settings, client: str) -> None:
         self._settings = settings
         self._client = client
+        self.heartbeats = HeartbeatTurns(min(settings.session_timeout / 4, INTERVAL))
         self._connections = Connections(connection_arguments(settings, client), self.request_refresh)
         self._brokers: dict[int, Address] = {}
         self._controller = NO_LEADER

@@ -15,6 +15,7 @@ from aiokafka.protocol.group import HeartbeatRequest, JoinGroupRequest, SyncGrou
 from forebay.errors import GroupRefused
 from forebay.kafka.wire import codes
 from forebay.kafka.wire.connections import Unreachable
+from forebay.kafka.wire.heartbeats import HeartbeatTurns
 
 JOIN_SLACK = 10.0
 """Seconds that joining may take beyond what the group waits for its members."""
@@ -23,7 +24,13 @@ _OF_A_GROUP = 0
 
 
 class Client(Protocol):
-    """What a member needs of the link to the cluster."""
+    """What a member needs of the link to the cluster.
+
+    Attributes:
+        heartbeats: says when the memberships that share the link send theirs.
+    """
+
+    heartbeats: HeartbeatTurns
 
     def new_lane(self, what: str) -> str:
         """Return the name of a lane that nobody else has."""

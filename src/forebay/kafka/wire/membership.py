@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from typing import Any
 
 import aiokafka.errors as kafka_errors
 from aiokafka.abc import ConsumerRebalanceListener
@@ -19,12 +20,9 @@ from forebay.errors import AuthorizationFailed, BrokerError, BrokerUnavailable
 from forebay.kafka.records import Partition
 from forebay.kafka.wire.assignor import FairShare
 from forebay.kafka.wire.coordination import Client, ClientView
+from forebay.kafka.wire.heartbeats import HeartbeatTurns
 
 log = logging.getLogger(__name__)
-
-HEARTBEAT_INTERVAL = 0.15
-"""Seconds at most between two heartbeats: by the answer to one a member learns that others came or went, and until the
-last of them has learned it, nobody reads."""
 
 LEAVE_BOUND = 3.0
 """Seconds that leaving the group may take."""
@@ -68,14 +66,15 @@ class Membership:
         self._subscription = SubscriptionState()
         self._subscription.register_fetch_waiters(set())
         self.rejoin()
-        self._coordinator = GroupCoordinator(
+        self._coordinator = _Coordinator(
+            client.heartbeats,
             self._view,
             self._subscription,
             group_id=group,
             assignors=(share,),
             enable_auto_commit=False,
             session_timeout_ms=int(session_timeout * 1000),
-            heartbeat_interval_ms=int(min(session_timeout / 4, HEARTBEAT_INTERVAL) * 1000),
+            heartbeat_interval_ms=0,  # the turns say when
             rebalance_timeout_ms=int(session_timeout * 1000),
             max_poll_interval_ms=int(poll_limit * 1000),
         )
@@ -165,6 +164,7 @@ class Membership:
             log.warning("group %s was not left in order: %s", self._group, error or "no answer in time")
         finally:
             self._view.detach()
+            self._coordinator.end_turns()
             running = [
                 task
                 for name in ("_coordination_task", "_heartbeat_task", "_commit_refresh_task")
@@ -191,6 +191,29 @@ _MOVED_ON = (
     kafka_errors.RebalanceInProgressError,
     kafka_errors.UnknownMemberIdError,
 )
+
+
+class _Coordinator(GroupCoordinator):  # type: ignore[misc] # aiokafka has no types
+    """A coordinator that sends heartbeats in turn with those of the process's other groups."""
+
+    def __init__(self, turns: HeartbeatTurns, *arguments: Any, **options: Any) -> None:
+        self._turns = turns
+        turns.add(self)
+        turns.change()
+        super().__init__(*arguments, **options)
+
+    def end_turns(self) -> None:
+        self._turns.remove(self)
+
+    def request_rejoin(self) -> None:
+        if not self._rejoin_needed_fut.done():
+            self._turns.change()
+        super().request_rejoin()
+
+    async def _do_heartbeat(self) -> bool:
+        await self._turns.next(self)
+        sent: bool = await super()._do_heartbeat()
+        return sent
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has no types
