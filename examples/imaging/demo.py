@@ -51,6 +51,8 @@ AT_ONCE = 3
 PAUSE = 0.25
 """Seconds between two rounds of thumbnails: the demo shares its cores with all that it asks."""
 
+STAGES_FIT = 72
+"""Characters a line from which on the table has the stages."""
 ROOMY = 150
 """Characters a line from which on everything gets a column of its own, request ids too."""
 
@@ -175,7 +177,7 @@ class _Demo:
                 await asyncio.sleep(0.2)
 
     def _show(self, conversation: Conversation) -> bool:
-        self._console.print(table(conversation.shown, roomy=self._console.width >= ROOMY))
+        self._console.print(table(conversation.shown, width=self._console.width))
         self._console.print(passing(conversation))
         for each in conversation.wrong:
             said = f"[red]wrong:[/] {each.operation} of {escape(each.subject)}: {escape(each.wrong)}"
@@ -269,13 +271,16 @@ async def _refusals(client: httpx.AsyncClient, photograph: bytes) -> list[Exchan
     return exchanges
 
 
-def table(exchanges: Sequence[Exchange], *, roomy: bool) -> Table:
+def table(exchanges: Sequence[Exchange], *, width: int) -> Table:
     """Tabulate what came back, a row for each request.
 
     Args:
         exchanges: the rows.
-        roomy: whether there is room for a column for everything, request ids too; else it fits into 80 columns.
+        width: of the terminal, in columns: from `ROOMY` on there is a column for everything, request ids too; below
+            `STAGES_FIT` the stages are left out, which would cut off what they belong to.
     """
+    roomy = width >= ROOMY
+    stages = STAGES if width >= STAGES_FIT else ()
     drawn = Table(
         title="Answers, in milliseconds",
         title_justify="left",
@@ -285,7 +290,7 @@ def table(exchanges: Sequence[Exchange], *, roomy: bool) -> Table:
     )
     for column in ("operation", "photograph", "status", "what came back") if roomy else ("request and answer",):
         drawn.add_column(column, ratio=1 if column == "what came back" else None)
-    for column in ("wall", *STAGES):
+    for column in ("wall", *stages):
         drawn.add_column(column, justify="right", no_wrap=True)
     if roomy:
         drawn.add_column("Forebay-Request-Id", no_wrap=True)
@@ -296,7 +301,7 @@ def table(exchanges: Sequence[Exchange], *, roomy: bool) -> Table:
         drawn.add_row(
             *([*asked, status, came_back] if roomy else [f"{status} {': '.join(asked)}\n  [dim]{came_back}[/]"]),
             _milliseconds(each.answer.wall_ms),
-            *(_milliseconds(each.answer.stages.get(stage)) for stage in STAGES),
+            *(_milliseconds(each.answer.stages.get(stage)) for stage in stages),
             *([f"[dim]{escape(each.answer.request_id)}[/]"] if roomy else []),
         )
     return drawn
