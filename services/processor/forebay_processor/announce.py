@@ -16,6 +16,7 @@ from forebay.errors import BrokerError, BrokerUnavailable, ConfigurationError
 from forebay.kafka import Producer
 from forebay.messages import OperationMessage, encode_operation
 from forebay.settings import Settings
+from forebay_processor.trouble import Trouble
 from forebay_schemas import topics as topic_names
 
 log = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ class Announcer:
         self._operations = app.operations
         self._processor = processor
         self._complaints: dict[str, str] = {}
-        self._troubled = False
+        self._trouble = Trouble("announcing what the catalog lost")
 
     async def check(self) -> None:
         """See whether the operations can be announced, and announce nothing; raises as `announce`."""
@@ -101,11 +102,11 @@ class Announcer:
                 if self._records(kept_record, self._complain):
                     await asyncio.sleep(random.uniform(0, RESTATE_DELAY))  # one of them will do
                     await self._repair()
-                self._troubled = False
-            except (BrokerError, TimeoutError) as error:
-                if not self._troubled:
-                    log.warning("catalog: what it lost cannot be announced yet: %s", error or "no answer in time")
-                self._troubled = True
+                self._trouble.note(None)
+            except BrokerError as error:
+                self._trouble.note(error)
+            except TimeoutError:
+                self._trouble.note(TimeoutError("no answer in time"))
 
     async def _repair(self) -> None:
         async with asyncio.timeout(ANNOUNCE_BOUND):
