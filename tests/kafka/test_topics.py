@@ -14,6 +14,7 @@ from forebay.settings import Settings, load_settings
 from forebay.topics import DAY_MS, HOUR_MS, TopicSpec, TopicState
 from tests.support.brokers import Kafka
 from tests.support.ports import free_ports
+from tests.support.waiting import until
 
 APP = "shop"
 JOBS = [f"jobs.shop.{tier}" for tier in ("interactive", "standard", "bulk")]
@@ -30,7 +31,8 @@ def settings(kafka: Kafka, namespace: str) -> Settings:
 async def create(settings: Settings, spec: TopicSpec, partitions: int | None = None, **config: str) -> None:
     async with Admin.connect(settings) as admin:
         wanted = spec.config | {name.replace("_", "."): value for name, value in config.items()}
-        assert await admin.create(spec.name, partitions or spec.partitions, -1, wanted)
+        await admin.create(spec.name, partitions or spec.partitions, -1, wanted)
+        await until(lambda: admin.describe([spec.name]), 30.0, f"{spec.name} exists")
 
 
 def needed(settings: Settings) -> list[TopicSpec]:
