@@ -69,7 +69,8 @@ async def test_topics_that_cannot_be_created_again_are_told(site: Site) -> None:
         await topics.ensure(site.settings, topics.of_processor(site.settings, APP))
         await until(lambda: _is_ready(admin), 30, "somebody else has created them")
         assert len(await until(lambda: read_all(site.settings, dead), 20, "the dead letter is kept")) == 1
-    assert "the topics of dead letters are there again" in processor.output
+    await until(lambda: "the topics of dead letters are there again" in processor.output, 20, "it says so")
+    assert processor.process.poll() is None
 
 
 async def test_a_port_that_is_taken_is_one_sentence(site: Site) -> None:
