@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Collection
 from typing import Any, Self
 
-from forebay.errors import AuthorizationFailed, BrokerError, BrokerUnavailable
+from forebay.errors import AuthorizationFailed, BrokerError, BrokerUnavailable, TopicUnknown
 from forebay.kafka.known_topics import KnownTopics
 from forebay.kafka.wire.connections import SHARED, Address, Connections, Unreachable
 from forebay.kafka.wire.heartbeats import INTERVAL, HeartbeatTurns
@@ -188,6 +188,13 @@ class Link:
         """Return how many partitions a topic is known to have."""
         topic = self._topics.known.get(name)
         return 0 if topic is None else len(topic.leaders)
+
+    def missing_partition(self, name: str, partition: int) -> TopicUnknown | None:
+        """Return that a topic has no such partition; None where it has, or where nothing is known of the topic."""
+        count = self.partitions(name)
+        if not 0 < count <= partition:
+            return None
+        return TopicUnknown(f"{name} has {count} partitions, and no partition {partition}")
 
     def leader(self, name: str, partition: int) -> int:
         """Return the node that leads a partition, or `NO_LEADER`."""

@@ -8,7 +8,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterable
 
-from forebay.errors import BrokerError, BrokerUnavailable, DeliveryExpired, TopicUnknown
+from forebay.errors import BrokerError, BrokerUnavailable, DeliveryExpired
 from forebay.kafka.capacity import Capacity
 from forebay.kafka.link import Link
 from forebay.kafka.outbox import Batch, Outbox, Outgoing
@@ -154,9 +154,10 @@ class Outboxes:
     def _trouble_with(self, outbox: Outbox) -> BrokerError | None:
         if self.sender.trouble is not None:
             return self.sender.trouble
-        partitions = self._link.partitions(outbox.topic)
-        if outbox.partition is not None and 0 < partitions <= outbox.partition:
-            return TopicUnknown(f"{outbox.topic} has {partitions} partitions, and no partition {outbox.partition}")
+        if outbox.partition is not None:
+            missing = self._link.missing_partition(outbox.topic, outbox.partition)
+            if missing is not None:
+                return missing
         return self._link.trouble_with(outbox.topic, outbox.since)
 
     # sending

@@ -294,11 +294,10 @@ class Reader:
             self._requests.send(leader, some)
 
     def _is_no_partition(self, partition: Partition) -> bool:
-        topic, number = partition
-        count = self._link.partitions(topic)
-        if not 0 < count <= number:
+        missing = self._link.missing_partition(*partition)
+        if missing is None:
             return False
-        self._cannot_read(partition, f"{topic} has {count} partitions, and no partition {number}")
+        self._cannot_read(partition, str(missing))
         return True
 
     def _take_in(self, answers: Iterable[Answer], wanted: Mapping[Partition, int]) -> None:

@@ -277,7 +277,7 @@ class Sender:
     def _on_metadata(self) -> None:
         """Give up what is in vain, and requests to whoever leads none of their partitions any more."""
         for place in list(self._again):
-            trouble = self._link.trouble_with(place[0]) or self._without_partition(place)
+            trouble = self._link.trouble_with(place[0]) or self._link.missing_partition(*place)
             if trouble is not None:
                 self._end_in_vain(place, trouble)
             else:
@@ -288,13 +288,6 @@ class Sender:
                 # here and not in the task: one that is cancelled before its first step does nothing any more
                 self._end_request(leader, batches)
         self._on_free()
-
-    def _without_partition(self, place: Partition) -> TopicUnknown | None:
-        topic, partition = place
-        count = self._link.partitions(topic)
-        if not 0 < count <= partition:
-            return None
-        return TopicUnknown(f"{topic} has {count} partitions, and no partition {partition}")
 
     def takes_nothing(self, place: Partition) -> bool:
         """Whether a partition has no leader, or too few replicas, as was said of what is to be sent to it again."""
