@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-import uvloop
 
 from forebay_gateway.http import Limits, Request, Server, connection, listen, serving
 from forebay_gateway.response import Response
+from tests.gateway.conftest import Run
 from tests.support.waiting import until
 
 SIZE = 4_000_000
@@ -21,16 +21,6 @@ SILENCE = 1.0
 
 KEPT = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 CLOSED = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-
-
-Run = Callable[[Coroutine[None, None, None]], None]
-
-
-@pytest.fixture(params=[asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
-def run(request: pytest.FixtureRequest) -> Run:
-    """Runs on either event loop: they buffer differently."""
-    chosen: Run = request.param
-    return chosen
 
 
 @pytest.fixture(autouse=True)

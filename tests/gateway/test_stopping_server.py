@@ -4,26 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-import uvloop
 
 from forebay_gateway.http import Limits, Request, Server, connection, listen, serving
 from forebay_gateway.response import Response
-from tests.support.raw_http import RawConnection
+from tests.gateway.conftest import Run
+from tests.support.raw_http import RawConnection, connected
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
-
-Run = Callable[[Coroutine[None, None, None]], None]
-
-
-@pytest.fixture(params=[asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
-def run(request: pytest.FixtureRequest) -> Run:
-    """Runs on either event loop: they take connections differently."""
-    chosen: Run = request.param
-    return chosen
 
 
 @pytest.fixture(autouse=True)
@@ -43,15 +34,6 @@ async def served() -> AsyncIterator[tuple[Server, int]]:
         with listener:
             async with serving(answer, listener, Limits(1000, 10, 10)) as server:
                 yield server, listener.getsockname()[1]
-
-
-@asynccontextmanager
-async def connection_to(port: int) -> AsyncIterator[RawConnection]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    try:
-        yield RawConnection(reader, writer)
-    finally:
-        writer.transport.abort()
 
 
 def test_connections_that_were_not_taken_yet_are_answered(run: Run) -> None:
@@ -77,7 +59,7 @@ def test_connections_that_were_not_taken_yet_are_answered(run: Run) -> None:
 
 def test_requests_that_are_on_their_way_are_answered(run: Run) -> None:
     async def check() -> None:
-        async with served() as (server, port), connection_to(port) as used, connection_to(port) as fresh:
+        async with served() as (server, port), connected(port) as used, connected(port) as fresh:
             await used.send(REQUEST)
             assert "connection" not in (await used.response()).fields
             stopping = asyncio.create_task(server.finish(20))
@@ -99,7 +81,7 @@ def test_requests_that_are_on_their_way_are_answered(run: Run) -> None:
 
 def test_a_client_that_sends_its_next_request_meanwhile_can_read_the_last_answer(run: Run) -> None:
     async def check() -> None:
-        async with served() as (server, port), connection_to(port) as client:
+        async with served() as (server, port), connected(port) as client:
             stopping = asyncio.create_task(server.finish(20))
             await asyncio.sleep(0)
             await client.send(REQUEST + b"GET /")
@@ -117,7 +99,7 @@ def test_idle_connections_do_not_hold_the_end_up(run: Run, monkeypatch: pytest.M
     monkeypatch.setattr(connection, "STOP_SECONDS", 0.1)
 
     async def check() -> None:
-        async with served() as (server, port), connection_to(port) as used, connection_to(port) as fresh:
+        async with served() as (server, port), connected(port) as used, connected(port) as fresh:
             await used.send(REQUEST)
             await used.response()
             assert await server.finish(20)
