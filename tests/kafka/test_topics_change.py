@@ -123,13 +123,24 @@ async def test_a_topic_created_again_while_nobody_read_it_is_read_from_its_begin
 
 async def commit_late(settings: Settings, topic: str, offsets: Mapping[int, int]) -> None:
     """Commit what a member of before would have, had it been slower."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=settings.brokers, group_id=f"{settings.namespace}group")
-    await consumer.start()
     note = f"topic-id:{uuid.uuid4().hex}"
-    places = {TopicPartition(topic, number): OffsetAndMetadata(offset, note) for number, offset in offsets.items()}
-    consumer.assign(list(places))
-    await consumer.commit(places)
-    await consumer.stop()
+    await commit_as_operator(
+        settings,
+        {TopicPartition(topic, number): OffsetAndMetadata(offset, note) for number, offset in offsets.items()},
+    )
+
+
+async def commit_as_operator(settings: Settings, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
+    """Commit for the group from outside of it."""
+    operator = AIOKafkaConsumer(
+        bootstrap_servers=settings.brokers,
+        group_id=f"{settings.namespace}group",
+        enable_auto_commit=False,  # on its end it would commit where it began, which may have been before this
+    )
+    await operator.start()
+    operator.assign(list(offsets))
+    await operator.commit(dict(offsets))
+    await operator.stop()
 
 
 async def test_an_offset_that_somebody_else_set_is_heeded(
@@ -137,11 +148,7 @@ async def test_an_offset_that_somebody_else_set_is_heeded(
 ) -> None:
     """As an operator does with Kafka's own tools: without a note."""
     await fill(producer, topic, {0: 5})
-    operator = AIOKafkaConsumer(bootstrap_servers=settings.brokers, group_id=f"{settings.namespace}group")
-    await operator.start()
-    operator.assign([TopicPartition(topic, 0)])
-    await operator.commit({TopicPartition(topic, 0): 3})
-    await operator.stop()
+    await commit_as_operator(settings, {TopicPartition(topic, 0): OffsetAndMetadata(3, "")})
     member = await join()
     await until(lambda: len(member.records) == 2, BOUND, "the last two are read")
     assert [record.offset for record in member.records] == [3, 4]
