@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 APART = 4
 """Neighbours that come with each port, for services that take several in a row."""
@@ -12,11 +14,16 @@ _BELOW_OUTGOING = range(20_000, 32_000, APART)
 """Systems give the ports above to outgoing connections: one of these could take a port before its service does."""
 
 
+_given: set[int] = set()
+"""Ports that were given out before: whoever asked for one may not listen on it yet."""
+
+
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on now, and neither on the three after each."""
+    """Ports that nobody listens on now, and neither on the three after each; never the same ones twice."""
     ports = []
     for port in random.sample(_BELOW_OUTGOING, len(_BELOW_OUTGOING)):
-        if all(_is_free(port + step) for step in range(APART)):
+        if port not in _given and all(_is_free(port + step) for step in range(APART)):
+            _given.add(port)
             ports.append(port)
             if len(ports) == count:
                 return ports
@@ -29,3 +36,11 @@ def _is_free(port: int) -> bool:
     except OSError:
         return False
     return True
+
+
+@contextmanager
+def taken_port() -> Iterator[int]:
+    """A port on which nobody listens, and that nobody else gets, for the length of the block."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]

@@ -64,25 +64,28 @@ class Link:
         self._listeners: set[Callable[[], None]] = set()
         self._away_since: float | None = None
         self._why = "no broker is known"
+        self._slow: str | None = None
         self._wanted = asyncio.Event()
         self._waiting: list[asyncio.Future[bool]] = []
         self._following: asyncio.Task[None] | None = None
 
     async def start(self) -> Self:
-        """Connect.
+        """Connect; a broker that is slow to answer is asked again.
 
         Raises:
             BrokerUnavailable: no broker answers.
             AccessRefused: a broker does not accept the credentials.
         """
-        try:
+        found, slow = False, None
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CONNECT_BOUND):
-                found = await self._refresh()
-        except TimeoutError:
-            found = False
+                while not (found := await self._refresh()):
+                    slow = self._slow
+                    if slow is None:
+                        break
         if not found:
             await self._connections.close()
-            raise BrokerUnavailable(f"connecting to {self._settings.brokers}: {await why_not(self._settings)}")
+            raise BrokerUnavailable(f"connecting to {self._settings.brokers}: {await why_not(self._settings, slow)}")
         self._following = asyncio.create_task(self._follow())
         return self
 
@@ -292,6 +295,7 @@ class Link:
         nodes = sorted(self._brokers, key=lambda node: (node != self._answered, random.random()))
         addresses = [(node, self._brokers[node]) for node in nodes]
         known = set(self._brokers.values())
+        self._slow = None
         addresses += [(NO_LEADER, place) for place in addresses_of(self._settings) if place not in known]
         for node, address in addresses:
             asked = time.monotonic()
@@ -300,7 +304,9 @@ class Link:
                     request = MetadataRequest(names)
                     response = await self._connections.send(address, SHARED, request, REQUEST_BOUND)
             except (Unreachable, TimeoutError) as error:
-                self._why = str(error) or f"{address.host}:{address.port} did not answer within {METADATA_BOUND:g} s"
+                self._why = str(error)
+                if isinstance(error, TimeoutError):
+                    self._why = self._slow = f"{address.host}:{address.port} did not answer within {METADATA_BOUND:g} s"
                 log.debug("no metadata from %s:%d: %s", *address, self._why)
                 continue
             metadata = metadata_of(response)

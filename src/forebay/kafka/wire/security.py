@@ -64,8 +64,12 @@ def _text(path: object | None) -> str | None:
     return None if path is None else str(path)
 
 
-async def why_not(settings: Settings) -> str:
+async def why_not(settings: Settings, slow: str | None = None) -> str:
     """Find out what the first of the brokers does to those who connect.
+
+    Args:
+        settings: where the cluster is, and who connects.
+        slow: that one took too long to answer, which is why it is where connecting itself works.
 
     Raises:
         AccessRefused: it does not accept the credentials, or has a certificate that is not accepted here.
@@ -93,6 +97,8 @@ async def why_not(settings: Settings) -> str:
         reason = str(error) or type(error).__name__
     else:
         connected.close()
+        if slow is not None:
+            return slow
         reason = "it closed the connection"
     return f"{reason}; perhaps it wants another security_protocol than {settings.security_protocol}"
 
