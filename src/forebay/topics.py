@@ -23,8 +23,9 @@ DAY_MS = 24 * HOUR_MS
 RETRY_PARTITIONS = 3
 """Partitions at most of each retry topic."""
 
-CREATION_BOUND = 15.0
-"""Seconds until every node must know another one of the topics that were just created: many partitions take longer."""
+CREATION_BOUND = 60.0
+"""Seconds until every node must know another one of the topics that were just created: a busy cluster, or one whose disk
+is slow to sync, takes tens for many partitions."""
 _LOOK_AGAIN = 0.02
 
 
