@@ -24,8 +24,8 @@ RETRY_PARTITIONS = 3
 """Partitions at most of each retry topic."""
 
 CREATION_BOUND = 60.0
-"""Seconds until every node must know another one of the topics that were just created: a busy cluster, or one whose disk
-is slow to sync, takes tens for many partitions."""
+"""Seconds until every node must know another one of the topics that were just created: a busy cluster, or one with
+a slow disk, takes tens for many partitions."""
 _LOOK_AGAIN = 0.02
 
 
