@@ -37,6 +37,13 @@ _TIMER_ERROR = 0.05
 """Seconds by which a timer may be early."""
 
 
+def call_later(seconds: float, call: Callable[[], None]) -> None:
+    """Call a function after some seconds, in a thread that keeps no process from ending."""
+    timer = threading.Timer(seconds, call)
+    timer.daemon = True
+    timer.start()
+
+
 class ServiceLog(logging.StreamHandler):  # type: ignore[type-arg]
     """Writes a log, with outages in two lines.
 
@@ -50,6 +57,8 @@ class ServiceLog(logging.StreamHandler):  # type: ignore[type-arg]
         hold: as `HOLD`.
         recovery: as `RECOVERY`.
         recovery_bound: as `RECOVERY_BOUND`.
+        clock: seconds, from any instant on.
+        later: as `call_later`.
     """
 
     def __init__(
@@ -59,11 +68,15 @@ class ServiceLog(logging.StreamHandler):  # type: ignore[type-arg]
         hold: float = HOLD,
         recovery: float = RECOVERY,
         recovery_bound: float = RECOVERY_BOUND,
+        clock: Callable[[], float] = time.monotonic,
+        later: Callable[[float, Callable[[], None]], None] = call_later,
     ) -> None:
         super().__init__(stream)
         self._hold = hold
         self._recovery = recovery
         self._recovery_bound = recovery_bound
+        self._clock = clock
+        self._later = later
         self._away = False
         self._recovered_at = 0.0
         self._recovered_by = 0.0
@@ -77,8 +90,8 @@ class ServiceLog(logging.StreamHandler):  # type: ignore[type-arg]
             self._note(outage, record)
         elif not record.name.startswith(SYMPTOMS):
             super().emit(record)
-        elif self._away or time.monotonic() < self._recovered_at:
-            self._recovered_at = min(time.monotonic() + self._recovery, self._recovered_by)
+        elif self._away or self._clock() < self._recovered_at:
+            self._recovered_at = min(self._clock() + self._recovery, self._recovered_by)
             if not getattr(record, "over", False):
                 self._last[record.name, getattr(record, "about", "")] = record
         else:
@@ -99,14 +112,9 @@ class ServiceLog(logging.StreamHandler):  # type: ignore[type-arg]
         if away:
             self._held.clear()
         else:
-            self._recovered_at = time.monotonic() + self._recovery
-            self._recovered_by = time.monotonic() + self._recovery_bound
+            self._recovered_at = self._clock() + self._recovery
+            self._recovered_by = self._clock() + self._recovery_bound
             self._later(self._recovery, self._recovered)
-
-    def _later(self, seconds: float, call: Callable[[], None]) -> None:
-        timer = threading.Timer(seconds, call)
-        timer.daemon = True
-        timer.start()
 
     def _release(self) -> None:
         with self.lock or threading.RLock():
@@ -119,7 +127,7 @@ class ServiceLog(logging.StreamHandler):  # type: ignore[type-arg]
         with self.lock or threading.RLock():
             if self._away:
                 return
-            if (more := self._recovered_at - time.monotonic()) > _TIMER_ERROR:
+            if (more := self._recovered_at - self._clock()) > _TIMER_ERROR:
                 self._later(more, self._recovered)
                 return
             last, self._last = self._last, {}

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from forebay.errors import BrokerError, BrokerStartError, BrokerUnavailable
+from forebay.errors import BrokerError, BrokerStartError, BrokerUnavailable, TopicUnknown
 from forebay.kafka import Admin, PinnedConsumer, Producer
 from forebay.settings import Settings, load_settings
 from forebay_broker import EmbeddedBroker
@@ -75,7 +75,7 @@ async def test_it_creates_no_topic_by_itself(broker: EmbeddedBroker) -> None:
         producer = Producer(settings, "test")
         await producer.start()
         try:
-            with pytest.raises(BrokerUnavailable):
+            with pytest.raises((BrokerUnavailable, TopicUnknown)):
                 await producer.send_and_wait("never-created", b"lost", key=b"key", timeout=1.0)
         finally:
             await producer.stop()

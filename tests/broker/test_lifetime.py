@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from tests.support.ports import free_ports
+from tests.support.processes import has_ended
 
 START = [sys.executable, "-m", "forebay_cli", "broker"]
 PATIENCE = 60.0
@@ -68,10 +69,6 @@ def jvms_in(folder: Path) -> list[psutil.Process]:
     ]
 
 
-def gone(process: psutil.Process) -> bool:
-    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
-
-
 def wait_for(condition: Callable[[], bool], timeout: float = PATIENCE) -> None:
     deadline = time.monotonic() + timeout
     while not condition():
@@ -100,7 +97,7 @@ def test_a_signal_stops_it_cleanly(run: Callable[..., Command], tmp_path: Path, 
     assert re.search(r"broker ready at 127\.0\.0\.1:\d+: first acknowledged produce after \d+\.\d s", command.text())
     command.process.send_signal(number)
     assert command.process.wait(PATIENCE) == 0
-    assert gone(jvm)
+    assert has_ended(jvm)
     assert (tmp_path / "data/broker/data/.kafka_cleanshutdown").exists()
     assert "Traceback" not in command.text()
 
@@ -112,7 +109,7 @@ def test_a_signal_while_it_starts_leaves_no_jvm(run: Callable[..., Command]) -> 
     [jvm] = jvms_of(parent)
     command.process.send_signal(signal.SIGTERM)
     assert command.process.wait(PATIENCE) == 0
-    assert gone(jvm)
+    assert has_ended(jvm)
     assert "Traceback" not in command.text()
 
 
@@ -135,7 +132,7 @@ def test_killing_the_command_takes_the_jvm_with_it(run: Callable[..., Command]) 
     command = run()
     jvm = command.until_ready()
     command.process.kill()
-    wait_for(lambda: gone(jvm))
+    wait_for(lambda: has_ended(jvm))
 
 
 def test_it_ends_with_the_process_that_started_it(run: Callable[..., Command]) -> None:
@@ -146,7 +143,7 @@ def test_it_ends_with_the_process_that_started_it(run: Callable[..., Command]) -
     assert broker is not None
     assert broker.pid != command.process.pid
     command.process.kill()
-    wait_for(lambda: gone(broker) and gone(jvm))
+    wait_for(lambda: has_ended(broker) and has_ended(jvm))
     assert "broker stopped" in command.text()
 
 
@@ -163,7 +160,7 @@ def test_a_paused_kafka_still_stops(run: Callable[..., Command]) -> None:
     jvm.suspend()
     command.process.terminate()
     assert command.process.wait(PATIENCE) == 0
-    assert gone(jvm)
+    assert has_ended(jvm)
 
 
 def test_a_node_of_several_that_dies_is_started_again(run: Callable[..., Command], tmp_path: Path) -> None:
@@ -184,7 +181,7 @@ def test_several_nodes_stop_in_order_and_are_not_taken_for_one(run: Callable[...
     jvms = command.until_all_ready()
     command.process.send_signal(signal.SIGTERM)
     assert command.process.wait(PATIENCE) == 0
-    assert all(map(gone, jvms))
+    assert all(map(has_ended, jvms))
     assert len(list(tmp_path.glob("data/broker/node-*/data/.kafka_cleanshutdown"))) == 3
     alone = run()
     assert alone.process.wait(PATIENCE) == 2

@@ -10,6 +10,7 @@ import sys
 import termios
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from select import select
 from types import TracebackType
@@ -114,7 +115,7 @@ class Up:
         self.process.kill()
         self.process.wait()
         for process in descendants:
-            if process.is_running():
+            with suppress(psutil.NoSuchProcess):
                 process.kill()
 
     @property

@@ -21,6 +21,7 @@ from forebay_cli import child
 from forebay_cli.child import Program
 from forebay_cli.restart import RestartPolicy
 from forebay_cli.supervisor import Pace, Plan, Supervisor
+from tests.support.processes import is_alive
 
 BOUND = 30.0
 READY = """
@@ -31,6 +32,7 @@ def ready(**more):
         manager.sendto(news.encode(), os.environ["NOTIFY_SOCKET"].replace("@", "\\0"))
 """
 """Defines what a program calls to say that it is ready."""
+UP_WHEN_READY = READY + "import time\nready()\nprint('up', flush=True)\ntime.sleep(600)"
 FOREVER = READY + "import time\nprint('up', flush=True)\nready()\ntime.sleep(600)"
 STUBBORN = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + FOREVER
 SAYS_HOW_IT_ENDS = (
@@ -124,7 +126,7 @@ async def test_a_line_of_any_length_and_any_bytes_is_passed_on() -> None:
 
 async def test_a_program_that_was_killed_is_started_again(children: Children) -> None:
     lines = Lines()
-    async with running(plan(program("p", FOREVER)), lines):
+    async with running(plan(program("p", UP_WHEN_READY)), lines):
         await until(lambda: lines.of("p") == ["up"])
         (first,) = children()
         first.send_signal(signal.SIGKILL)
@@ -152,7 +154,7 @@ time.sleep(600)
         (first,) = children()
         first.send_signal(signal.SIGKILL)
         await until(lambda: lines.of("p") == ["up", "up"])
-        assert not alive(int(note.read_text()))
+        assert not is_alive(int(note.read_text()))
 
 
 async def test_a_program_that_ends_again_and_again_is_given_up_and_the_others_are_stopped(children: Children) -> None:
@@ -442,12 +444,8 @@ def test_a_child_whose_supervisor_died_during_its_start_ends_too() -> None:
         assert orphan.wait(BOUND) != 0
 
 
-def alive(pid: int) -> bool:
-    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-
-
 def wait_until_gone(pids: list[int]) -> None:
     deadline = time.monotonic() + BOUND
-    while left := [pid for pid in pids if alive(pid)]:
+    while left := [pid for pid in pids if is_alive(pid)]:
         assert time.monotonic() < deadline, f"still there: {left}"
         time.sleep(0.05)

@@ -32,9 +32,9 @@ async def test_a_change_wakes_every_membership_and_hurries_them_for_a_while() ->
         turns.add(member)
     waiting = [asyncio.create_task(turns.next(member)) for member in members]
     await asyncio.sleep(0)
+    now = asyncio.get_running_loop().time()
     turns.change()
     await asyncio.wait_for(asyncio.gather(*waiting), 10)
-    now = asyncio.get_running_loop().time()
     assert all(turns.delay(member, now) <= 1.2 * INTERVAL_AFTER_CHANGE for member in members)
     assert all(turns.delay(member, now + 100) > INTERVAL_AFTER_CHANGE * 2 for member in members), "not for ever"
 

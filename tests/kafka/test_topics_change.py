@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
@@ -15,15 +14,16 @@ from aiokafka.structs import OffsetAndMetadata
 
 import forebay.kafka.group
 from forebay.errors import BrokerError, BrokerUnavailable, TopicUnknown
-from forebay.kafka import Admin, PinnedConsumer, Producer, Start
+from forebay.kafka import Admin, PinnedConsumer, Producer, Record, Start
 from forebay.settings import Settings
 from tests.support.members import Member
 from tests.support.waiting import until
 
 BOUND = 30.0
-IN_USE_WITHIN = 10.0
-"""Seconds within which partitions that were added must be in use."""
-
+IN_USE_WITHIN = 20.0
+"""Seconds within which partitions that were added must be in use, on a busy machine; Kafka's own clients take 300."""
+GIVEN_UP_WITHIN = 15.0
+"""Seconds within which records are given up whose topic is gone, on a busy machine; others wait for ever."""
 
 Join = Callable[..., Awaitable[Member]]
 
@@ -73,14 +73,12 @@ async def test_added_partitions_are_produced_to_and_read(
     await admin.start()
     at_end.push_async_callback(admin.close)
     await admin.create_partitions({topic: NewPartitions(total_count=8)})
-    added = time.monotonic()
 
     def used() -> bool:
         producer.publish(topic, b"anywhere", key=b"k")
         return {record.partition for member in members for record in member.records} == set(range(8))
 
     await until(used, IN_USE_WITHIN, "all eight partitions are produced to and read")
-    assert time.monotonic() - added < IN_USE_WITHIN
 
 
 async def test_a_topic_created_again_is_read_from_its_beginning_by_one_who_went_on_reading(
@@ -189,7 +187,9 @@ async def test_a_topic_that_is_gone_is_told_to_its_readers_and_read_again_once_i
     at_end.push_async_callback(consumer.stop)
     await consumer.start()
     await fill(producer, topic, {0: 2}, b"old")
-    assert len(await consumer.read()) >= 1
+    old: list[Record] = []
+    while len(old) < 2:
+        old += await consumer.read()
     await deleted(settings, topic)
     with pytest.raises(TopicUnknown, match=topic):
         await asyncio.wait_for(consumer.read(), BOUND)
@@ -215,19 +215,11 @@ async def test_records_for_a_topic_that_was_deleted_are_given_up_within_seconds(
 ) -> None:
     await fill(producer, topic, {0: 1})
     await deleted(settings, topic)
-    begun = time.monotonic()
-    told: list[tuple[float, BrokerError | None]] = []
+    told: list[BrokerError | None] = []
     for partition in (0, None):
-        producer.publish(
-            topic,
-            b"late",
-            key=b"k",
-            partition=partition,
-            on_delivery=lambda error: told.append((time.monotonic() - begun, error)),
-        )
-    await until(lambda: len(told) == 2, BOUND, "both are given up")
-    assert [type(error) for _, error in told] == [TopicUnknown, TopicUnknown]
-    assert max(after for after, _ in told) < 5.0
+        producer.publish(topic, b"late", key=b"k", partition=partition, on_delivery=told.append)
+    await until(lambda: len(told) == 2, GIVEN_UP_WITHIN, "both are given up")
+    assert [type(error) for error in told] == [TopicUnknown, TopicUnknown]
     await created(settings, topic, 1)
     await producer.publish_and_wait(topic, b"again", key=b"k")
 
@@ -304,11 +296,12 @@ async def test_a_membership_that_stalls_is_made_anew(
 ) -> None:
     member = await join()
     await until(lambda: len(member.owned) == 3, BOUND, "the group has its partitions")
-    monkeypatch.setattr(forebay.kafka.group, "STALLED_AFTER", 0.5)
     membership = member.consumer._membership
     assert membership is not None
-    membership._subscription.begin_reassignment()  # as where the coordinator's answer is waited for in vain
-    await until(lambda: member.consumer._membership not in (None, membership), BOUND, "there is another membership")
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(forebay.kafka.group, "STALLED_AFTER", 0.5)
+        membership._subscription.begin_reassignment()  # as where the coordinator's answer is waited for in vain
+        await until(lambda: member.consumer._membership not in (None, membership), BOUND, "there is another membership")
     await fill(producer, topic, {0: 1})
     await until(lambda: member.records, BOUND, "reading goes on")
 

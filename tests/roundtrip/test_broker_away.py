@@ -15,8 +15,10 @@ from tests.support.brokers import Broker
 from tests.support.services import Site
 from tests.support.waiting import until
 
-ANSWERED_WITHIN = 2.0
+ANSWERED_WITHIN = 10.0
 """Seconds beyond an operation's deadline after which an answer would count as a hang, on a busy machine."""
+AT_ONCE = 10.0
+"""Seconds within which a call is refused at once, on a busy machine; its deadline is 30 s away."""
 
 
 async def ask(client: httpx.AsyncClient, operation: str, tag: str, seconds: float = 0.0) -> httpx.Response:
@@ -38,29 +40,30 @@ async def test_nobody_hangs_and_everything_works_again_afterwards(
     broker = await asyncio.to_thread(own_broker)
     site = make_site(broker)
     gateway, processor = await asyncio.to_thread(site.pair)
-    async with httpx.AsyncClient(base_url=gateway.url, timeout=60) as client:
+    async with httpx.AsyncClient(base_url=gateway.url, timeout=120) as client:
         assert (await ask(client, "on_loop", "before")).status_code == 200
 
         # held while it goes away: the handler is done before the reply can be sent
-        held = asyncio.create_task(ask(client, "on_loop", "held", 2))
-        await until(lambda: site.times_run("on_loop")["held"], 10, "the handler is running")
+        held = asyncio.create_task(ask(client, "long_on_loop", "held", 100))
+        await until(lambda: site.times_run("long_on_loop")["held"], 20, "the handler is running")
         await asyncio.to_thread(getattr(broker, go_away))
+        site.let_end("held")
 
         # at once, while nobody has noticed; 1 s is the operation's deadline
         for _ in range(2):
             begun = time.monotonic()
             assert is_broker_away(await ask(client, "brief_on_loop", "away"))
             assert time.monotonic() - begun < 1 + ANSWERED_WITHIN
-        await until(lambda: not gateway.is_ready(), 15, "the gateway says that it is not ready")
+        await until(lambda: not gateway.is_ready(), 30, "the gateway says that it is not ready")
         begun = time.monotonic()
         assert is_broker_away(await ask(client, "on_loop", "noticed"))
-        assert time.monotonic() - begun < 1, "refused at once, and nothing produced"
+        assert time.monotonic() - begun < AT_ONCE, "refused at once, and nothing produced"
 
         await asyncio.to_thread(getattr(broker, come_back))
-        await until(gateway.is_ready, 30, "the gateway is ready again")
+        await until(gateway.is_ready, 60, "the gateway is ready again")
         assert (await held).status_code == 200, "its reply arrived when it could"
         for operation in ("on_loop", "in_thread", "in_process", "quick_in_bulk"):
-            response = await until(partial(_once_answered, client, operation), 30, f"{operation} is answered")
+            response = await until(partial(_once_answered, client, operation), 60, f"{operation} is answered")
             assert response.json()["tag"] == "after"
     assert gateway.process.poll() is None
     assert processor.process.poll() is None
@@ -83,9 +86,11 @@ async def test_both_leave_in_bounded_time_while_the_broker_is_away(
     site = make_site(broker, FOREBAY_SHUTDOWN_GRACE="3", FOREBAY_DRAIN="3")
     gateway, processor = await asyncio.to_thread(site.pair)
     async with httpx.AsyncClient(base_url=gateway.url, timeout=60) as client:
-        held = asyncio.create_task(ask(client, "on_loop", "held", 1))
-        await until(lambda: site.times_run("on_loop")["held"], 10, "the handler is running")
+        held = asyncio.create_task(ask(client, "long_on_loop", "held", 100))
+        await until(lambda: site.times_run("long_on_loop")["held"], 20, "the handler is running")
         await asyncio.to_thread(getattr(broker, go_away))
+        site.let_end("held")
+        await until(lambda: site.runs("long_on_loop", "end"), 20, "the handler is done, and cannot reply")
         gateway.terminate()
         processor.terminate()
         response = await held

@@ -95,9 +95,10 @@ async def test_a_rejection_may_bring_its_own_problem(client: httpx.AsyncClient) 
 
 
 async def test_a_handler_that_asks_for_a_later_run_says_when(client: httpx.AsyncClient) -> None:
+    begun = time.monotonic()
     response = await client.post("/v1/ask_again", json={"tag": "any"})
     assert is_problem(response, 503, "retry-later")
-    assert 28 <= int(response.headers["retry-after"]) <= 30
+    assert 28 - (time.monotonic() - begun) <= int(response.headers["retry-after"]) <= 30
     assert response.json()["detail"] == "the archive is being moved"
 
 
@@ -131,7 +132,7 @@ async def test_a_batch_that_can_never_be_read_is_stepped_over_on_every_topic(
         found = [header(letter, "fb-error-detail") for letter in letters if header(letter, "fb-origin") in expected]
         return found if len(found) == len(expected) else []
 
-    for reason in await until(reasons, 30, "each is a dead letter"):
+    for reason in await until(reasons, 60, "each is a dead letter"):
         assert "to more than 268435456 bytes" in (reason or "")
     for _ in range(24):  # so that each partition gets some
         assert (await client.post("/v1/on_loop", json={"tag": "after"})).status_code == 200
@@ -139,8 +140,8 @@ async def test_a_batch_that_can_never_be_read_is_stepped_over_on_every_topic(
     async def all_is_committed() -> bool:
         return await committed(settings, APP, "interactive") == await ends(settings, queue, 12)
 
-    await until(all_is_committed, 10, "the group has committed everything")
+    await until(all_is_committed, 30, "the group has committed everything")
     await asyncio.to_thread(site.processor, "latecomer")
-    await until(lambda: asyncio.to_thread(pair.gateway.serves, "shout"), 10, "the catalog is still followed")
+    await until(lambda: asyncio.to_thread(pair.gateway.serves, "shout"), 30, "the catalog is still followed")
     assert pair.gateway.is_ready()
     assert pair.processor.process.poll() is None

@@ -7,7 +7,6 @@ import json
 import re
 import time
 from http.client import HTTPConnection
-from statistics import median
 from uuid import UUID
 
 import httpx
@@ -16,7 +15,7 @@ import pytest
 
 from forebay_schemas import topics as topic_names
 from tests.roundtrip.conftest import Pair
-from tests.support.waiting import until
+from tests.support.waiting import until, wait_until
 from tests.support.wire import put, read_all
 
 STAGES = ["validate", "produce", "queue", "run", "reply"]
@@ -43,28 +42,38 @@ def timed_call(port: int, operation: str, body: dict[str, object]) -> tuple[floa
 
 
 def test_the_stages_add_up_to_the_wall_time(pair: Pair) -> None:
-    calls = [timed_call(pair.gateway.port, "on_loop", {"tag": "timed", "seconds": 0.3}) for _ in range(5)]
-    for wall, stages in calls:
+    def account_for_it() -> bool:
+        wall, stages = timed_call(pair.gateway.port, "on_loop", {"tag": "timed", "seconds": 0.3})
         assert list(stages) == STAGES
         assert all(duration >= 0 for duration in stages.values())
         assert sum(stages.values()) <= wall
         assert 295 <= stages["run"] <= sum(stages.values()), "a loop's timers may be a millisecond early"
-    assert median(sum(stages.values()) / wall for wall, stages in calls) >= 0.95
+        return sum(stages.values()) / wall >= 0.95  # but for when the client itself had to wait for the machine
+
+    wait_until(account_for_it, 60, "the stages account for what a call takes")
 
 
 def test_each_stage_is_measured_by_itself(pair: Pair) -> None:
-    _, slow = timed_call(pair.gateway.port, "in_thread", {"tag": "timed", "seconds": 0.5})
-    _, quick = timed_call(pair.gateway.port, "in_thread", {"tag": "timed"})
-    assert slow["run"] - quick["run"] >= 400, "what the handler takes is in 'run'"
-    assert sum(slow.values()) - slow["run"] < 400, "and nowhere else"
+    def measured(seconds: float) -> list[dict[str, float]]:
+        body = {"tag": "timed", "seconds": seconds}
+        return [timed_call(pair.gateway.port, "in_thread", body)[1] for _ in range(3)]
+
+    # the least of several, since any of them may have had to wait for the machine
+    slow, quick = measured(0.5), measured(0.0)
+    most = min(stages["run"] for stages in slow) - min(stages["run"] for stages in quick)
+    assert most >= 400, "what the handler takes is in 'run'"
+    assert min(sum(stages.values()) - stages["run"] for stages in slow) < 400, "and nowhere else"
 
 
 async def test_time_spent_waiting_for_a_slot_is_in_queue(client: httpx.AsyncClient) -> None:
-    # more than there are slots, so that some wait for others
-    calls = [client.post("/v1/in_thread", json={"tag": "crowd", "seconds": 0.3}) for _ in range(20)]
-    stages = [stages_of(response.headers["server-timing"]) for response in await asyncio.gather(*calls)]
-    assert max(each["queue"] for each in stages) > 200
-    assert median(each["run"] for each in stages) < 600
+    async def those_that_waited() -> list[dict[str, float]]:
+        # more than there are slots, so that some wait for others, if all come before the first is done
+        calls = [client.post("/v1/in_thread", json={"tag": "crowd", "seconds": 0.3}) for _ in range(20)]
+        stages = [stages_of(response.headers["server-timing"]) for response in await asyncio.gather(*calls)]
+        return [each for each in stages if each["queue"] > 200]
+
+    waited = await until(those_that_waited, 60, "some wait for a slot")
+    assert min(each["run"] for each in waited) < 500, "what they waited is in no other stage"
 
 
 async def test_every_request_has_an_id_of_its_own(client: httpx.AsyncClient, pair: Pair) -> None:
@@ -123,7 +132,7 @@ async def test_a_body_announced_as_too_large_is_refused_before_it_is_sent(pair: 
         b"POST /v1/on_loop HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         b"Content-Length: 10000000000\r\n\r\n"
     )
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         head = await reader.readuntil(b"\r\n\r\n")
         body = await reader.readuntil(b"}")
     writer.close()
@@ -158,7 +167,7 @@ async def test_what_is_not_http_is_refused_and_harms_nobody(client: httpx.AsyncC
     ):
         reader, writer = await asyncio.open_connection("127.0.0.1", pair.gateway.port)
         writer.write(request)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             assert (await reader.readline()).startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 413 ")), request
         writer.close()
     assert (await client.post("/v1/on_loop", json={"tag": "next"})).status_code == 200
@@ -197,7 +206,7 @@ async def test_a_duplicate_reply_is_counted_and_changes_nothing(client: httpx.As
     [reply] = [record for record in await read_all(pair.site.settings, topic) if record.key == key]
     before = await _unexpected_replies(pair)
     await put(pair.site.settings, topic, reply.value, key=key, headers=reply.headers)
-    await until(lambda: _counted(pair, before, duplicate=1), 5, "the duplicate is counted")
+    await until(lambda: _counted(pair, before, duplicate=1), 20, "the duplicate is counted")
     assert (await client.post("/v1/on_loop", json={"tag": "next"})).json()["tag"] == "next"
 
 
@@ -208,7 +217,7 @@ async def test_a_reply_that_nobody_waits_for_is_counted_and_changes_nothing(
     before = await _unexpected_replies(pair)
     await put(pair.site.settings, topic, b"anything", key=b"somebody else's")
     await put(pair.site.settings, topic, None, key=b"a tombstone")
-    await until(lambda: _counted(pair, before, late=2), 5, "the late replies are counted")
+    await until(lambda: _counted(pair, before, late=2), 20, "the late replies are counted")
     assert (await client.post("/v1/on_loop", json={"tag": "next"})).json()["tag"] == "next"
 
 
@@ -219,21 +228,23 @@ async def test_a_reply_after_the_deadline_is_counted_as_late(client: httpx.Async
     assert response.status_code == 504
     assert response.headers["content-type"] == "application/problem+json"
     assert response.json()["type"] == "urn:forebay:problem:deadline-passed"
-    await until(lambda: _counted(pair, before, late=1), 5, "the late reply is counted")
+    await until(lambda: _counted(pair, before, late=1), 20, "the late reply is counted")
 
 
 async def test_a_reply_that_cannot_be_read_concerns_its_caller_only(client: httpx.AsyncClient, pair: Pair) -> None:
     def job_of(tag: str) -> bytes | None:
-        return next((run.job.encode() for run in pair.site.runs("on_loop") if run.tag == tag), None)
+        return next((run.job.encode() for run in pair.site.runs("long_on_loop") if run.tag == tag), None)
 
-    mine = asyncio.create_task(client.post("/v1/on_loop", json={"tag": "garbled", "seconds": 1}))
-    others = asyncio.create_task(client.post("/v1/on_loop", json={"tag": "other", "seconds": 1}))
-    key = await until(lambda: job_of("garbled"), 5, "the handler was begun")
+    mine = asyncio.create_task(client.post("/v1/long_on_loop", json={"tag": "garbled", "seconds": 100}))
+    others = asyncio.create_task(client.post("/v1/long_on_loop", json={"tag": "other", "seconds": 100}))
+    key = await until(lambda: job_of("garbled"), 20, "the handler was begun")
     topic = topic_names.replies(pair.site.namespace, pair.gateway.instance)
     await put(pair.site.settings, topic, b"\xc3\x01garbage", key=key)
     response = await mine
     assert response.status_code == 502
     assert response.json()["type"] == "urn:forebay:problem:unreadable-reply"
+    for tag in ("other", "garbled"):
+        pair.site.let_end(tag)
     assert (await others).json()["tag"] == "other"
 
 
@@ -264,17 +275,19 @@ async def test_requests_are_counted_by_operation_and_outcome(client: httpx.Async
     before = await asyncio.to_thread(counts)
     await client.post("/v1/traced_on_loop", json={"tag": "one"})
     await client.post("/v1/traced_on_loop", json={"tag": 1})
-    assert [now - then for now, then in zip(await asyncio.to_thread(counts), before, strict=True)] == [1, 1, 1, 1]
+    after = await asyncio.to_thread(counts)
+    assert [now - then for now, then in zip(after, before, strict=True)] == [1, 1, 1, 1]
 
 
 def test_health_and_metrics_have_a_port_of_their_own(pair: Pair) -> None:
-    assert httpx.get(f"{pair.gateway.admin_url}/health/live").json() == {"status": "live"}
-    assert httpx.get(f"{pair.gateway.admin_url}/health/ready").json() == {"status": "ready"}
-    metrics = httpx.get(f"{pair.gateway.admin_url}/metrics")
+    with httpx.Client(base_url=pair.gateway.admin_url, timeout=20) as admin:
+        assert admin.get("/health/live").json() == {"status": "live"}
+        assert admin.get("/health/ready").json() == {"status": "ready"}
+        metrics = admin.get("/metrics")
     assert metrics.headers["content-type"].startswith("text/plain")
     assert re.search(r"^# TYPE forebay_stage_seconds histogram$", metrics.text, re.MULTILINE)
     for path in ("/health/live", "/health/ready", "/metrics"):
-        assert httpx.get(f"{pair.gateway.url}{path}").status_code == 404, "not for clients"
+        assert httpx.get(f"{pair.gateway.url}{path}", timeout=20).status_code == 404, "not for clients"
 
 
 def test_both_ports_are_on_loopback_only(pair: Pair) -> None:

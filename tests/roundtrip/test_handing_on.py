@@ -23,6 +23,8 @@ from tests.support.waiting import until, wait_until
 from tests.support.wire import a_job, put, read_all, replies_to
 
 JOBS = "interactive"
+WHILE = 6.0
+"""Seconds in which a job that nobody knows goes round several times, also on a machine that stands still for some."""
 
 
 def a_job_of(site: Site, gateway: Gateway, *, seconds: float = 30.0, **changes: object) -> JobMessage:
@@ -52,7 +54,7 @@ async def records_of(site: Site, topic: str, request_id: str, partitions: int = 
 )
 async def test_a_job_that_nobody_knows_is_handed_on_until_its_deadline(pair: Pair, changes: dict[str, Any]) -> None:
     site, gateway = pair.site, pair.gateway
-    job = a_job_of(site, gateway, seconds=3.0, **changes)
+    job = a_job_of(site, gateway, seconds=WHILE, **changes)
     name, value = job["request_id"], encode_job(job)
     queue, retries = topic_names.jobs(site.namespace, APP, JOBS), topic_names.retries(site.namespace, APP, "200ms")
     offset = await put(site.settings, queue, value, key=name.encode(), headers=[("mine", b"kept")])
@@ -65,7 +67,7 @@ async def test_a_job_that_nobody_knows_is_handed_on_until_its_deadline(pair: Pai
 
     passed_on = sorted(await records_of(site, retries, name), key=lambda record: record.timestamp)
     returned = sorted(await records_of(site, queue, name, 12), key=lambda record: record.timestamp)[1:]
-    assert 2 <= len(passed_on) == len(returned) <= 15
+    assert 2 <= len(passed_on) == len(returned) <= WHILE / 0.2
     for count, (record, back) in enumerate(zip(passed_on, returned, strict=True), 1):
         assert record.value == value, "the same bytes"
         assert len(dict(record.headers)) == len(record.headers), "headers are replaced, never appended"
@@ -119,7 +121,7 @@ async def test_jobs_that_are_due_together_come_back_in_their_order(pair: Pair) -
 async def test_a_job_that_is_due_later_than_its_topic_can_say_waits_in_another(pair: Pair) -> None:
     site, gateway = pair.site, pair.gateway
     job = a_job_of(site, gateway)
-    name, due = job["request_id"], time.time_ns() // 1_000_000 + 4000
+    name, due = job["request_id"], time.time_ns() // 1_000_000 + 7000
     said = [("fb-not-before", str(due).encode())]
     await put(
         site.settings,
@@ -131,7 +133,8 @@ async def test_a_job_that_is_due_later_than_its_topic_can_say_waits_in_another(p
     reply = await reply_to(site, gateway, name, 20)
     assert reply["outcome"] == "COMPLETED"
     assert reply["enqueued"] // 1000 >= due
-    assert await records_of(site, topic_names.retries(site.namespace, APP, "1s"), name)
+    others = [await records_of(site, topic_names.retries(site.namespace, APP, delay), name) for delay in ("1s", "5s")]
+    assert any(others)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +154,7 @@ async def test_what_cannot_be_brought_back_becomes_a_dead_letter(
     value, topic = (value if changes else value[:-20]), topic_names.retries(site.namespace, APP, "5m")
     offset = await put(site.settings, topic, value, key=job["request_id"].encode())
     dead = topic_names.dead(site.namespace, APP)
-    [letter] = await until(lambda: records_of(site, dead, job["request_id"], 1), 10, "there is a dead letter")
+    [letter] = await until(lambda: records_of(site, dead, job["request_id"], 1), 20, "there is a dead letter")
     assert letter.value == value
     assert reason in (header(letter, "fb-error-detail") or "")
     assert header(letter, "fb-origin") == f"{topic}/0/{offset}"
@@ -169,8 +172,12 @@ async def test_a_job_that_its_queue_does_not_take_becomes_a_dead_letter_and_its_
     assert reply["outcome"] == "FAILED"
     assert reply["problem"] is not None
     assert "is larger than" in (reply["problem"]["detail"] or "")
-    letters = await read_all(site.settings, topic_names.dead(site.namespace, APP), 1)
-    [letter] = [letter for letter in letters if header(letter, "fb-origin") == f"{topic}/0/{offset}"]
+
+    async def letters() -> list[Record]:
+        found = await read_all(site.settings, topic_names.dead(site.namespace, APP), 1)
+        return [letter for letter in found if header(letter, "fb-origin") == f"{topic}/0/{offset}"]
+
+    [letter] = await until(letters, 20, "there is a dead letter")
     assert letter.value is None, "it is too large for the dead letters, too"
     assert "its 20" in (header(letter, "fb-error-detail") or "")
     assert pair.processor.process.poll() is None

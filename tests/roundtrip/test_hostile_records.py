@@ -69,7 +69,7 @@ async def test_hostile_records_on_every_topic_hurt_nobody(site: Site) -> None:
     assert set(statuses) == {200}, "good calls are answered"
     assert gateway.is_ready()
     await asyncio.to_thread(site.processor, "latecomer")
-    await until(lambda: asyncio.to_thread(gateway.serves, "shout"), 10, "the catalog is still followed")
+    await until(lambda: asyncio.to_thread(gateway.serves, "shout"), 30, "the catalog is still followed")
     for service in (gateway, other):
         assert service.process.poll() is None
     for name, log in site.logs():

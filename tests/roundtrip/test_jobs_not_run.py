@@ -28,7 +28,7 @@ async def test_jobs_whose_deadline_has_passed_are_answered_and_not_run(site: Sit
         asked = []
         for number, operation in enumerate(operations):
             task = asyncio.create_task(client.post(f"/v1/{operation}", json={"tag": f"number {number}"}))
-            await until(partial(_produced, site, number + 1), 5, "the job is in the topic")
+            await until(partial(_produced, site, number + 1), 20, "the job is in the topic")
             asked.append(task)
         live = asked.pop(1)
         responses = await asyncio.gather(*asked)
@@ -36,7 +36,7 @@ async def test_jobs_whose_deadline_has_passed_are_answered_and_not_run(site: Sit
 
         await asyncio.to_thread(site.processor, FOREBAY_PARTITIONS="1")
         assert (await live).status_code == 200
-        await until(lambda: _everything_is_committed(site), 10, "the expired jobs are done with")
+        await until(lambda: _everything_is_committed(site), 30, "the expired jobs are done with")
     for response in responses:
         [reply] = await replies_to(site.settings, gateway.instance, response.headers["forebay-request-id"])
         assert reply["outcome"] == "EXPIRED"
@@ -45,7 +45,7 @@ async def test_jobs_whose_deadline_has_passed_are_answered_and_not_run(site: Sit
         assert reply["problem"]["type"] == "deadline-passed"
         assert reply["problem"]["detail"] == "it passed before the job was run"
     assert not site.runs("brief_in_bulk")
-    assert await asyncio.to_thread(gateway.metric, "forebay_late_replies_total") == 3
+    await until(lambda: gateway.metric("forebay_late_replies_total") == 3, 20, "the gateway has got the replies, too")
 
 
 async def _produced(site: Site, count: int) -> bool:
@@ -135,7 +135,7 @@ async def test_a_job_that_can_never_run_becomes_a_dead_letter_too(
     assert letter.value == value
     assert dict(letter.headers)["fb-error-type"] == b"unreadable-job"
     assert reason in (header(letter, "fb-error-detail") or "")
-    [reply] = await until(lambda: replies_to(pair.site.settings, pair.gateway.instance, name), 10, "the caller is told")
+    [reply] = await until(lambda: replies_to(pair.site.settings, pair.gateway.instance, name), 20, "the caller is told")
     assert reply["outcome"] == "FAILED"
     assert reply["problem"] is not None
     assert reply["problem"]["type"] == "unreadable-job"
@@ -143,14 +143,15 @@ async def test_a_job_that_can_never_run_becomes_a_dead_letter_too(
 
 
 async def test_whoever_waits_for_a_record_that_cannot_be_read_is_told(client: httpx.AsyncClient, pair: Pair) -> None:
-    held = asyncio.create_task(client.post("/v1/in_thread", json={"tag": "spoiled", "seconds": 2}))
+    held = asyncio.create_task(client.post("/v1/long_on_loop", json={"tag": "spoiled", "seconds": 100}))
     [run] = await until(
-        lambda: [run for run in pair.site.runs("in_thread") if run.tag == "spoiled"], 10, "the handler is running"
+        lambda: [run for run in pair.site.runs("long_on_loop") if run.tag == "spoiled"], 20, "the handler is running"
     )
     await put(
         pair.site.settings, topic_names.jobs(pair.site.namespace, APP, "interactive"), b"spoiled", key=run.job.encode()
     )
     response = await held
+    pair.site.let_end("spoiled")
     assert response.status_code == 500
     assert response.json()["type"] == "urn:forebay:problem:unreadable-job"
     assert "dead letters" in response.json()["detail"]
@@ -165,12 +166,12 @@ async def test_a_reply_whose_gateway_is_gone_holds_up_nobody(client: httpx.Async
         job["reply_topic"] = topic_names.replies(pair.site.namespace, "gone")
         job["deadline"] += 60_000
         await put(pair.site.settings, topic, encode_job(job), key=job["request_id"].encode())
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await _every_partition_answers(client)
     await until(
-        lambda: "cannot be delivered, and their jobs are done with" in pair.processor.output, 15, "it is given up"
+        lambda: "cannot be delivered, and their jobs are done with" in pair.processor.output, 30, "it is given up"
     )
-    await until(lambda: _is_committed(pair, topic), 15, "and counts as done")
+    await until(lambda: _is_committed(pair, topic), 30, "and counts as done")
 
 
 async def _is_committed(pair: Pair, topic: str) -> bool:
@@ -189,7 +190,7 @@ async def _buried(pair: Pair, value: bytes | None, request_id: str | None = None
         found = await read_all(pair.site.settings, topic_names.dead(pair.site.namespace, APP))
         return [record for record in found if record.key == key]
 
-    [letter] = await until(letters, 10, "there is a dead letter")
+    [letter] = await until(letters, 20, "there is a dead letter")
     assert isinstance(letter.headers, tuple)
     assert dict(letter.headers)["fb-origin"] == f"{topic}/0/{offset}".encode()
     record: Record = letter

@@ -67,16 +67,20 @@ async def test_a_handler_that_outlasts_a_rebalance_runs_once(site: Site) -> None
     async with httpx.AsyncClient(base_url=gateway.url, timeout=60) as client:
         # in no more partitions than are left to it when another joins
         held = {
-            f"{kind}-{number}": asyncio.create_task(ask(client, kind, f"{kind}-{number}", 12))
+            f"{kind}-{number}": asyncio.create_task(ask(client, kind, f"{kind}-{number}", 200))
             for kind in KINDS[:2]
             for number in range(3)
         }
         await until(lambda: len(site.runs()) == 6, 20, "the handlers are running")
+        begun = time.monotonic()
         second = await asyncio.to_thread(site.processor, FOREBAY_POLL_LIMIT="4")
         await until(lambda: _has_joined(first), 20, "the group has been shared out anew")
-        assert not any(task.done() for task in held.values()), "the handlers still run"
         # the newcomer has a share of the work, too
         await until(lambda: _answered_by(client, second), 20, "the second processor answers")
+        await until(lambda: time.monotonic() > begun + 8, 20, "twice the poll limit is over")
+        assert not any(task.done() for task in held.values()), "the handlers still run"
+        for tag in held:
+            site.let_end(tag)
         responses = await asyncio.gather(*held.values())
         assert {response.status_code for response in responses} == {200}
     for kind in KINDS[:2]:

@@ -21,20 +21,22 @@ async def test_health_and_metrics_of_a_processor_whose_topic_is_deleted(site: Si
     [port] = free_ports(1)
     processor = await asyncio.to_thread(site.processor, APP, "--admin-port", str(port))
     async with (
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10) as admin,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20) as admin,
         httpx.AsyncClient(base_url=gateway.url, timeout=60) as client,
     ):
-        await until(lambda: _is_ready(admin), 20, "it is ready")
+        await until(lambda: _is_ready(admin), 30, "it is ready")
         assert (await admin.get("/health/live")).json() == {"status": "live"}
         assert (await admin.get("/nothing")).status_code == 404
 
-        held = [asyncio.create_task(client.post("/v1/on_loop", json={"tag": "held", "seconds": 2})) for _ in range(3)]
-        await until(lambda: len(site.runs("on_loop")) == 3, 10, "the handlers are running")
-        assert await _metric(admin, 'forebay_worker_slots_used{app="roundtrip",tier="interactive"}') == 3
+        asked = {"tag": "held", "seconds": 100}
+        held = [asyncio.create_task(client.post("/v1/long_on_loop", json=asked)) for _ in range(3)]
+        await until(lambda: len(site.runs("long_on_loop")) == 3, 20, "the handlers are running")
+        assert await _metric(admin, 'forebay_worker_slots_used{app="roundtrip",tier="bulk"}') == 3
         assert await _metric(admin, 'forebay_worker_slots_available{app="roundtrip"}') == 13
+        site.let_end("held")
         expired = await client.post("/v1/brief_on_loop", json={"tag": "slow", "seconds": 60})
         assert expired.status_code == 504
-        await until(lambda: _counts(admin, 'forebay_expired_total{app="roundtrip"}', 1), 5, "it is counted")
+        await until(lambda: _counts(admin, 'forebay_expired_total{app="roundtrip"}', 1), 20, "it is counted")
         await asyncio.gather(*held)
 
         bulk = topic_names.jobs(site.namespace, APP, "bulk")
@@ -54,10 +56,11 @@ async def test_topics_that_cannot_be_created_again_are_told(site: Site) -> None:
     flags = ("--admin-port", str(port))
     processor = await asyncio.to_thread(lambda: site.processor(APP, *flags, FOREBAY_REPLICATION_FACTOR="3"))
     dead, last = topic_names.dead(site.namespace, APP), topic_names.retries(site.namespace, APP, "5m")
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10) as admin:
-        await until(lambda: _is_ready(admin), 20, "it is ready")
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20) as admin:
+        await until(lambda: _is_ready(admin), 30, "it is ready")
         async with Admin.connect(site.settings) as kafka:
             await kafka.delete(dead)
+            await until(lambda: _is_gone(kafka, dead), 20, "the broker takes nothing for it any more")
         await put(site.settings, topic_names.jobs(site.namespace, APP, "bulk"), b"noise", key=b"noise")
         gone = "the topics of dead letters are gone, and cannot be created again: "
         await until(lambda: _reason(admin, gone), 30, "readiness tells of the dead letter that waits")
@@ -80,6 +83,10 @@ async def test_a_port_that_is_taken_is_one_sentence(site: Site) -> None:
     [sentence] = [line for line in refused.output.splitlines() if line.startswith("forebay: ")]
     assert f"--admin-port {gateway.admin_port}" in sentence
     assert "Traceback" not in refused.output
+
+
+async def _is_gone(kafka: Admin, topic: str) -> bool:
+    return topic not in await kafka.names()
 
 
 async def _is_ready(admin: httpx.AsyncClient) -> bool:

@@ -50,15 +50,15 @@ async def test_what_a_processor_has_to_keep_or_to_hand_on_waits_for_its_topic_to
     job = a_job(site.settings, "unheard-of", "interactive", b"", None)
     job["request_id"] = job["request_id"].replace(site.settings.instance, gateway.instance)
     job["reply_topic"] = topic_names.replies(site.namespace, gateway.instance)
-    job["deadline"] = job["created_at"] + 8000
+    job["deadline"] = job["created_at"] + 12_000
     async with Admin.connect(site.settings) as admin:
         await admin.delete(dead)
         await admin.delete(retries)
-        await until(lambda: _are_gone(admin, dead, retries), 10, "the broker takes nothing for them any more")
+        await until(lambda: _are_gone(admin, dead, retries), 20, "the broker takes nothing for them any more")
         await put(site.settings, queue, b"noise", key=b"noise")
         await put(site.settings, queue, encode_job(job), key=job["request_id"].encode())
         [reply] = await until(
-            lambda: replies_to(site.settings, gateway.instance, job["request_id"]), 20, "nobody knows the operation"
+            lambda: replies_to(site.settings, gateway.instance, job["request_id"]), 30, "nobody knows the operation"
         )
         assert reply["problem"] is not None
         assert reply["problem"]["type"] == "no-processor"

@@ -31,7 +31,7 @@ async def test_large_results_from_all_slots_at_once_are_all_delivered(site: Site
         responses = await asyncio.gather(*calls)
     assert [response.status_code for response in responses] == [200] * 16
     assert {len(response.content) for response in responses} == {LARGE}
-    await until(lambda: _all_is_committed(site), 10, "all of it is committed")
+    await until(lambda: _all_is_committed(site), 30, "all of it is committed")
 
 
 TEXT = {"content-type": "text/plain"}
@@ -61,10 +61,10 @@ async def test_replies_to_a_topic_that_is_deleted_while_it_is_in_use_are_given_u
     jobs = topic_names.jobs(site.namespace, APP, TIER)
     async with Admin.connect(site.settings) as admin:
         await admin.create(replies, 2, -1, {})
-        await until(lambda: admin.describe([replies]), 10, "the topic exists")
+        await until(lambda: admin.describe([replies]), 20, "the topic exists")
         job = _a_job_for(site, instance)
         await put(site.settings, jobs, encode_job(job), key=job["request_id"].encode())
-        await until(lambda: read_all(site.settings, replies), 10, "the first reply arrives")
+        await until(lambda: read_all(site.settings, replies), 20, "the first reply arrives")
         await admin.delete(replies)
     begun = time.monotonic()
     for _ in range(20):
@@ -74,7 +74,7 @@ async def test_replies_to_a_topic_that_is_deleted_while_it_is_in_use_are_given_u
     async def is_settled() -> bool:
         return (await committed(site.settings, APP, TIER)).get(0, 0) > offset
 
-    await until(is_settled, 15, "their jobs are done with")
+    await until(is_settled, 30, "their jobs are done with")
     print(f"given up after {time.monotonic() - begun:.1f} s")  # noqa: T201
     assert replies in pair.processor.output
     assert pair.processor.process.poll() is None
@@ -88,7 +88,7 @@ async def test_replies_that_their_topic_refuses_are_given_up_and_others_arrive(
     jobs = topic_names.jobs(site.namespace, APP, TIER)
     async with Admin.connect(site.settings) as admin:
         await admin.create(replies, 2, -1, {"message.timestamp.before.max.ms": "0"})
-        await until(lambda: admin.describe([replies]), 10, "the topic exists")
+        await until(lambda: admin.describe([replies]), 20, "the topic exists")
     for _ in range(3):
         job = _a_job_for(site, instance)
         offset = await put(site.settings, jobs, encode_job(job), key=job["request_id"].encode())
@@ -96,7 +96,7 @@ async def test_replies_that_their_topic_refuses_are_given_up_and_others_arrive(
     async def is_settled() -> bool:
         return (await committed(site.settings, APP, TIER)).get(0, 0) > offset
 
-    await until(is_settled, 15, "their jobs are done with")
+    await until(is_settled, 30, "their jobs are done with")
     assert f"replies to {replies} cannot be delivered" in pair.processor.output
     assert pair.processor.process.poll() is None
     assert (await client.post("/v1/turn_round", content=b"abc", headers=IMAGE)).status_code == 200
@@ -113,7 +113,7 @@ async def test_a_reply_that_access_rules_forbid_ends_the_processor_with_a_senten
             replies, jobs = topic_names.replies(namespace, "other"), topic_names.jobs(namespace, APP, TIER)
             async with Admin.connect(site.settings) as admin:
                 await admin.create(replies, 2, -1, {})
-                await until(lambda: admin.describe([replies]), 10, "the topic exists")
+                await until(lambda: admin.describe([replies]), 20, "the topic exists")
             await deny(broker.bootstrap_servers, TOPIC, replies, WRITE)
 
             async def has_ended() -> bool:
@@ -123,7 +123,7 @@ async def test_a_reply_that_access_rules_forbid_ends_the_processor_with_a_senten
                 await asyncio.sleep(0.5)
                 return processor.process.poll() is not None
 
-            await until(has_ended, 40, "the processor ends")
+            await until(has_ended, 60, "the processor ends")
             code = processor.exit_code()
             assert code != 0
             [sentence] = [line for line in processor.output.splitlines() if line.startswith("forebay: ")]

@@ -160,10 +160,17 @@ async def test_a_request_that_is_refused_is_a_span_by_itself(client: httpx.Async
     assert not server.failed, "a caller's mistake is no error of the server"
 
 
-async def test_a_deadline_that_passes_leaves_a_whole_trace(client: httpx.AsyncClient, collector: Collector) -> None:
-    parent = Parent()
-    response = await client.post("/v1/brief_on_loop", json={"tag": "x", "seconds": 30}, headers=parent.headers)
-    assert response.status_code == 504
+async def test_a_deadline_that_passes_leaves_a_whole_trace(
+    client: httpx.AsyncClient, traced: Pair, collector: Collector
+) -> None:
+    for number in range(
+        20
+    ):  # on a machine that stands still for a second, the deadline may pass before the handler runs
+        parent, tag = Parent(), f"slow-{number}"
+        response = await client.post("/v1/brief_on_loop", json={"tag": tag, "seconds": 30}, headers=parent.headers)
+        assert response.status_code == 504
+        if traced.site.times_run("brief_on_loop")[tag]:
+            break
 
     def is_whole() -> bool:
         spans = collector.spans(parent.trace_id)
@@ -237,7 +244,7 @@ async def test_a_client_that_is_gone_leaves_a_whole_trace_and_is_counted(
     server = await _server_span(collector, parent)
     assert server.attributes["error.type"] == "client-gone"
     assert "http.response.status_code" not in server.attributes
-    assert gone() == before + 1
+    await until(lambda: gone() == before + 1, 20, "it is counted")
 
 
 async def test_a_caller_that_does_not_sample_is_followed(client: httpx.AsyncClient, collector: Collector) -> None:
@@ -310,4 +317,4 @@ async def test_a_collector_that_is_away_costs_nobody_anything(site: Site) -> Non
             assert (await client.post("/v1/on_loop", json={"tag": "x"})).status_code == 200
     for service in (gateway, processor):
         service.terminate()
-        assert service.exit_code(20) == 0
+        assert service.exit_code() == 0

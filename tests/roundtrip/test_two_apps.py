@@ -34,22 +34,22 @@ async def test_two_apps_side_by_side_under_load(site: Site) -> None:
                     return await client.post("/v1/on_loop", json={"tag": f"call {number}"})
                 return await client.post("/v1/shout", json={"text": f"call {number}"})
 
-        await until(lambda: gateway.serves("shout") and gateway.serves("on_loop"), 10, "both apps are served")
+        await until(lambda: gateway.serves("shout") and gateway.serves("on_loop"), 30, "both apps are served")
         responses = await asyncio.gather(*(call(number, app) for number in range(CALLS) for app in (APP, OTHER)))
         assert {response.status_code for response in responses} == {200}
         assert {response.json()["text"] for response in responses[1::2]} == {f"CALL {n}" for n in range(CALLS)}
         for app in (APP, OTHER):
             assert await read_all(site.settings, topic_names.dead(site.namespace, app)) == []
-            await until(partial(lag, site, app, 0), 10, f"everything of {app} is committed")
+            await until(partial(lag, site, app, 0), 30, f"everything of {app} is committed")
         assert await names(site) == {
             f"{site.namespace}{app}.{kind}" for app in (APP, OTHER) for kind in (*TIERS, "retries")
         }
 
         await asyncio.to_thread(other.kill)
         waiting = [asyncio.create_task(call(number, OTHER)) for number in range(5)]
-        await until(partial(lag, site, OTHER, 5), 10, "the jobs of the app without a processor wait")
+        await until(partial(lag, site, OTHER, 5), 20, "the jobs of the app without a processor wait")
         assert (await call(0, APP)).status_code == 200
-        await until(partial(lag, site, APP, 0), 10, "the other app has no backlog")
+        await until(partial(lag, site, APP, 0), 30, "the other app has no backlog")
         await asyncio.to_thread(site.processor, OTHER)
         assert {response.status_code for response in await asyncio.gather(*waiting)} == {200}
 
@@ -84,7 +84,7 @@ async def test_a_forgotten_operation_is_not_served_and_its_name_is_free(site: Si
     gateway = await asyncio.to_thread(site.gateway)
     first = await asyncio.to_thread(site.processor, OTHER)
     async with httpx.AsyncClient(base_url=gateway.url, timeout=60) as client:
-        await until(lambda: gateway.serves("shout"), 10, "it is served")
+        await until(lambda: gateway.serves("shout"), 30, "it is served")
         refused = await asyncio.to_thread(site.command, "operations", "--forget", "shout")
         assert (refused.returncode, refused.stdout) == (2, "")
         [sentence] = refused.stderr.splitlines()
@@ -98,11 +98,11 @@ async def test_a_forgotten_operation_is_not_served_and_its_name_is_free(site: Si
         forgotten = await asyncio.to_thread(site.command, "operations", "--forget", "shout")
         said = "Operation 'shout' of app 'latecomer' is forgotten, with its schemas.\n"
         assert (forgotten.returncode, forgotten.stdout, forgotten.stderr) == (0, said, "")
-        await until(lambda: not gateway.serves("shout"), 1, "it is not served any more")
+        await until(lambda: not gateway.serves("shout"), 20, "it is not served any more")
         assert (await client.post("/v1/shout", json={"text": "gone"})).status_code == 404
 
         await asyncio.to_thread(site.processor, "latecomers_rival")
-        await until(lambda: gateway.serves("shout"), 10, "it is served again")
+        await until(lambda: gateway.serves("shout"), 30, "it is served again")
         answer = await client.post("/v1/shout", content=b"mine", headers={"content-type": "application/octet-stream"})
         assert (answer.status_code, answer.content) == (200, b"MINE")
 

@@ -55,18 +55,20 @@ class Held:
     def __init__(self, pair: Pair, client: httpx.AsyncClient) -> None:
         self.pair = pair
         self.tag = uuid.uuid4().hex
-        self.call = asyncio.create_task(client.post("/v1/on_loop", json={"tag": self.tag, "seconds": 5}))
+        self.call = asyncio.create_task(client.post("/v1/long_on_loop", json={"tag": self.tag, "seconds": 100}))
 
     async def job(self) -> str:
         def begun() -> str | None:
-            return next((run.job for run in self.pair.site.runs("on_loop") if run.tag == self.tag), None)
+            return next((run.job for run in self.pair.site.runs("long_on_loop") if run.tag == self.tag), None)
 
         return cast(str, await until(begun, 15, "the handler runs"))
 
     async def answer(self, value: bytes | None, headers: list[tuple[str, Any]] | None = None) -> httpx.Response:
         topic = topic_names.replies(self.pair.site.namespace, self.pair.gateway.instance)
         await put(self.pair.site.settings, topic, value, key=(await self.job()).encode(), headers=headers or [])
-        return await self.call
+        response = await self.call
+        self.pair.site.let_end(self.tag)
+        return response
 
 
 def by_hand(job: str, **fields: Any) -> ReplyMessage:
@@ -77,7 +79,7 @@ def counted(pair: Pair) -> float:
     """How many calls have an outcome, whichever."""
     return sum(
         float(line.rpartition(" ")[2])
-        for line in httpx.get(f"{pair.gateway.admin_url}/metrics", timeout=5).text.splitlines()
+        for line in httpx.get(f"{pair.gateway.admin_url}/metrics", timeout=20).text.splitlines()
         if line.startswith("forebay_requests_total{")
     )
 

@@ -22,6 +22,8 @@ APPS = Path(__file__).parent / "apps"
 APP = "roundtrip"
 """The name of the app that a site's processors run unless told otherwise, and of its module."""
 
+ANSWER_BOUND = 20.0
+"""Seconds that a process which is up may take to answer on its admin port."""
 START_BOUND = 60.0
 """Seconds that a process may take to be ready, on a machine that is busy with other things."""
 STOP_BOUND = 40.0
@@ -74,8 +76,9 @@ class Service:
         """Wait until it has said something; fails if it ends before that."""
 
         def said() -> re.Match[str] | None:
+            has_ended = self.process.poll() is not None  # asked first: what it says at its end counts
             found = re.search(pattern, self.output)
-            assert found or self.process.poll() is None, f"{self.name} ended early:\n{self.output}"
+            assert found or not has_ended, f"{self.name} ended early:\n{self.output}"
             return found
 
         match = wait_until(said, within, f"{self.name} says {pattern!r}")
@@ -98,7 +101,7 @@ class Gateway(Service):
         """Whether ``/health/ready`` says so."""
         assert self.process.poll() is None, f"{self.name} ended:\n{self.output}"
         try:
-            return httpx.get(f"{self.admin_url}/health/ready", timeout=5).status_code == 200
+            return httpx.get(f"{self.admin_url}/health/ready", timeout=ANSWER_BOUND).status_code == 200
         except httpx.TransportError:
             return False
 
@@ -114,7 +117,7 @@ class Gateway(Service):
 
     def metric(self, name: str, **labels: str) -> float:
         """A number of ``/metrics``; 0 where it is not there yet."""
-        text = httpx.get(f"{self.admin_url}/metrics", timeout=5).text
+        text = httpx.get(f"{self.admin_url}/metrics", timeout=ANSWER_BOUND).text
         wanted = {f'{label}="{value}"' for label, value in labels.items()}
         for line in text.splitlines():
             found = re.fullmatch(rf"{name}(?:\{{(.*)\}})? (\S+)", line)
@@ -229,7 +232,7 @@ class Site:
         return runs
 
     def let_end(self, tag: str) -> None:
-        """Let the ``long_on_loop`` of a tag end before its time."""
+        """Let the long job of a tag, or one in a thread or process, end before its time."""
         self._notes.with_name(f"{self._notes.name}.{tag}").touch()
 
     def times_run(self, operation: str) -> Counter[str]:
