@@ -104,6 +104,13 @@ class Jvm:
         self.signal(signal.SIGKILL)
         self.wait()
 
+    def pause(self) -> None:
+        """Stop it with SIGSTOP; on Linux this returns when the last of its threads stands still, elsewhere at once."""
+        self.signal(signal.SIGSTOP)
+        if self._linux and self.running:
+            with suppress(ChildProcessError):  # it ended just now
+                os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+
     def signal(self, number: signal.Signals) -> None:
         """Send a signal, unless it has ended already."""
         if self._process is not None:

@@ -163,7 +163,7 @@ class EmbeddedBroker(Startable):
 
     def pause(self) -> None:
         """Freeze Kafka (SIGSTOP): it keeps its connections and answers nobody, until `resume`."""
-        self._running().jvm.signal(signal.SIGSTOP)
+        self._running().jvm.pause()
 
     def resume(self) -> None:
         """Let a frozen Kafka go on (SIGCONT)."""
