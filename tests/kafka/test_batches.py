@@ -9,7 +9,7 @@ import pytest
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
 from aiokafka.record.util import calc_crc32c
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import forebay.kafka.wire.compression as compression
@@ -116,6 +116,7 @@ def test_a_batch_that_was_damaged_is_never_taken(place: int, bit: int) -> None:
 
 
 @given(junk=st.binary(max_size=200), codec=st.sampled_from(CODECS))
+@example(junk=bytes([14, 0, 0, 128, 1, 0, 0, 0]), codec=NONE)  # a whole record, 64 offsets further on
 def test_a_batch_of_anything_with_a_right_checksum_is_read_or_stepped_over(junk: bytes, codec: int) -> None:
     batch = a_batch(7, [b"value"])
     batch[21:23] = codec.to_bytes(2, "big")

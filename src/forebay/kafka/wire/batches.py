@@ -52,6 +52,13 @@ class _Header(NamedTuple):
         return self.base_offset + self.last_offset_delta
 
 
+class _BeyondBatch(ValueError):
+    """A record has an offset beyond its batch's last: read on after it, what follows the batch would be lost."""
+
+    def __init__(self, offset: int, last: int) -> None:
+        super().__init__(f"a record of their batch has the offset {offset}, but the last of the batch is {last}")
+
+
 class Fetched:
     """What a response brought of one partition, unpacked as it is taken.
 
@@ -126,20 +133,26 @@ class Fetched:
                 except MemoryError as error:
                     raise self._unreadable("there is no memory to decompress them") from error
                 reader = DefaultRecordBatch(batch)
+            reason = ""
             try:
-                yield from self._convert(reader)
-            except (UnicodeDecodeError, CorruptRecordException):
                 try:
+                    yield from self._convert(reader, header.last_offset)
+                except (UnicodeDecodeError, CorruptRecordException):
                     yield from self._skip(self._read(batch, header))
-                except (IndexError, ValueError):
-                    reason = "a record of their batch does not end where it says"
-                    yield from self._step_over(header.last_offset, header.max_timestamp, reason)
+            except _BeyondBatch as error:
+                reason = str(error)
+            except (IndexError, ValueError):
+                reason = "a record of their batch does not end where it says"
+            if reason:
+                yield from self._step_over(header.last_offset, header.max_timestamp, reason)
         self.position = max(self.position, header.last_offset + 1)  # compaction may have taken its last records
 
-    def _convert(self, reader: Any) -> Iterator[Record]:
+    def _convert(self, reader: Any, last: int) -> Iterator[Record]:
         topic, partition = self._topic, self._partition
         for record in reader:
             offset = record.offset
+            if offset > last:
+                raise _BeyondBatch(offset, last)
             if offset >= self.position:
                 timestamp = record.timestamp
                 if not 0 <= timestamp <= LATEST_TIMESTAMP:
@@ -169,15 +182,17 @@ class Fetched:
         reader = LegacyRecordBatch(batch, batch[_MAGIC_PLACE])
         if not reader.validate_crc():
             raise self._unreadable("the checksum of the batch is wrong: it is corrupt")
+        last, _ = _LOG_OVERHEAD.unpack_from(batch)
         try:
             for message in reader:
+                if message.offset > last:
+                    raise _BeyondBatch(message.offset, last)
                 if message.offset >= self.position:
                     self.position = message.offset + 1
                     timestamp = _within_range(message.timestamp or 0)
                     place = (self._topic, self._partition, message.offset)
                     yield Record(*place, timestamp, message.key, message.value, ())
         except Exception as error:  # a codec's own errors, besides those of aiokafka
-            last, _ = _LOG_OVERHEAD.unpack_from(batch)
             yield from self._step_over(last, 0, str(error) or type(error).__name__)
 
     def _leaves_out(self, header: _Header, reader: Any) -> bool:
@@ -197,12 +212,15 @@ class Fetched:
         Raises:
             IndexError: one does not end where it says.
             ValueError: likewise.
+            _BeyondBatch: one has an offset beyond the batch's last.
         """
         position = _HEADER.size
         for _ in range(header.records):
             size, position = _varint(batch, position)
             record = _record(batch[position : position + size])
             position += size
+            if record.offset > header.last_offset_delta:
+                raise _BeyondBatch(header.base_offset + record.offset, header.last_offset)
             timestamp = header.first_timestamp + record.timestamp
             if header.attributes & _LOG_APPEND_TIME:
                 timestamp = header.max_timestamp
