@@ -22,7 +22,7 @@ Result = TypeVar("Result", Thumbnail, Description, ContactSheet)
 ALIKE = 12.0
 """The largest average difference, of 255, between a picture that came back and its photograph, both seen from afar."""
 
-UNACCOUNTED_MS = 1000.0
+UNACCOUNTED_MS = 250.0
 UNACCOUNTED_SHARE = 0.25
 """The share of the wall time, beside `UNACCOUNTED_MS`, that may lie outside the stages. Outside is the client's own
 work: it shares this machine with the whole platform and sends up to a megabyte, so its clock is no fine instrument."""

@@ -20,10 +20,10 @@ from tests.support.members import Member
 from tests.support.waiting import until
 
 BOUND = 30.0
-IN_USE_WITHIN = 20.0
-"""Seconds within which partitions that were added must be in use, on a busy machine; Kafka's own clients take 300."""
-GIVEN_UP_WITHIN = 15.0
-"""Seconds within which records are given up whose topic is gone, on a busy machine; others wait for ever."""
+IN_USE_WITHIN = 10.0
+"""Seconds within which partitions that were added must be in use; Kafka's own clients take 300."""
+GIVEN_UP_WITHIN = 5.0
+"""Seconds within which records are given up whose topic is gone; others wait for ever."""
 
 Join = Callable[..., Awaitable[Member]]
 

@@ -15,10 +15,8 @@ from tests.support.brokers import Broker
 from tests.support.services import Site
 from tests.support.waiting import until
 
-ANSWERED_WITHIN = 10.0
+ANSWERED_WITHIN = 2.0
 """Seconds beyond an operation's deadline after which an answer would count as a hang, on a busy machine."""
-AT_ONCE = 10.0
-"""Seconds within which a call is refused at once, on a busy machine; its deadline is 30 s away."""
 
 
 async def ask(client: httpx.AsyncClient, operation: str, tag: str, seconds: float = 0.0) -> httpx.Response:
@@ -57,7 +55,7 @@ async def test_nobody_hangs_and_everything_works_again_afterwards(
         await until(lambda: not gateway.is_ready(), 30, "the gateway says that it is not ready")
         begun = time.monotonic()
         assert is_broker_away(await ask(client, "on_loop", "noticed"))
-        assert time.monotonic() - begun < AT_ONCE, "refused at once, and nothing produced"
+        assert time.monotonic() - begun < 1, "refused at once, and nothing produced"
 
         await asyncio.to_thread(getattr(broker, come_back))
         await until(gateway.is_ready, 60, "the gateway is ready again")

@@ -30,11 +30,11 @@ RATE = 50
 DEADLINES = {"brief_on_loop": 1.0, "on_loop": 30.0}
 """The operations that are called, and their deadlines in seconds."""
 
-LATE = 10.0
+LATE = 5.0
 """Seconds beyond its deadline after which an answer would count as a hang, on a busy machine."""
 
-IN_USE_WITHIN = 20.0
-"""Seconds from the election of new leaders until every call is answered, on a busy machine."""
+IN_USE_WITHIN = 10.0
+"""Seconds from the election of new leaders until every call is answered."""
 
 _BETWEEN_LOOKS = 0.2
 """Seconds between two looks at the partitions, which must not keep the process from making its calls."""

@@ -228,8 +228,8 @@ async def test_a_processor_ends_soon_also_while_the_broker_does_not_answer(
         broker.pause()
         try:
             processor.terminate()
-            # the drain, a second for the last replies, and what it takes to give up the broker; twice that
-            await asyncio.to_thread(processor.exit_code, 2 * (2 + 10))
+            # the drain, a second for the last replies, and what it takes to give up the broker
+            await asyncio.to_thread(processor.exit_code, 2 + 10)
         finally:
             broker.resume()
         for task in held:

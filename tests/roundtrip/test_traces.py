@@ -163,9 +163,7 @@ async def test_a_request_that_is_refused_is_a_span_by_itself(client: httpx.Async
 async def test_a_deadline_that_passes_leaves_a_whole_trace(
     client: httpx.AsyncClient, traced: Pair, collector: Collector
 ) -> None:
-    for number in range(
-        20
-    ):  # on a machine that stands still for a second, the deadline may pass before the handler runs
+    for number in range(20):  # the deadline may pass before the handler runs, where the machine stands still
         parent, tag = Parent(), f"slow-{number}"
         response = await client.post("/v1/brief_on_loop", json={"tag": tag, "seconds": 30}, headers=parent.headers)
         assert response.status_code == 504

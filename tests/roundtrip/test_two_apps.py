@@ -98,7 +98,7 @@ async def test_a_forgotten_operation_is_not_served_and_its_name_is_free(site: Si
         forgotten = await asyncio.to_thread(site.command, "operations", "--forget", "shout")
         said = "Operation 'shout' of app 'latecomer' is forgotten, with its schemas.\n"
         assert (forgotten.returncode, forgotten.stdout, forgotten.stderr) == (0, said, "")
-        await until(lambda: not gateway.serves("shout"), 20, "it is not served any more")
+        await until(lambda: not gateway.serves("shout"), 1, "it is not served any more")
         assert (await client.post("/v1/shout", json={"text": "gone"})).status_code == 404
 
         await asyncio.to_thread(site.processor, "latecomers_rival")
